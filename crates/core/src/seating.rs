@@ -15,10 +15,12 @@ mod generate;
 mod layout;
 mod parse;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 pub use availability::{Availability, CHANGES_MAX, Counts, SeatState};
 pub use choose::Wanted;
 pub use plan::{
-    AREAS_MAX, Area, CATEGORIES_MAX, JSON_BYTES_MAX, NAME_CHARS_MAX, NewArea, PlanFault, SEATS_MAX, SECTIONS_MAX, SeatNo,
-    SeatingPlan, SectionNo, Spot,
+    AREAS_MAX, Area, CATEGORIES_MAX, JSON_BYTES_MAX, NAME_CHARS_MAX, NewArea, PlanFault, SEATS_MAX,
+    SECTIONS_MAX, SeatNo, SeatingPlan, SectionNo, Spot,
 };

@@ -69,6 +69,8 @@ pub struct Place {
     pub account: AccountId,
     /// Where it stands.
     pub state: PlaceState,
+    /// Since when; 0 when an earlier process knew.
+    pub changed_at: Timestamp,
 }
 
 /// How a place looks to its fan.
@@ -105,6 +107,8 @@ pub struct PlaceView {
     pub poll_after_ms: u32,
     /// While called: when the slot goes to the next. While entered: when the pass runs out.
     pub expires_at: Option<Timestamp>,
+    /// Since when it stands there, lapsing apart; 0 when an earlier process knew.
+    pub changed_at: Timestamp,
 }
 
 /// A group of fans let in at one instant.
@@ -268,6 +272,7 @@ impl WaitingRoom {
                 eta_s: Some(0),
                 poll_after_ms: 1_000,
                 expires_at,
+                changed_at: place.changed_at,
             });
         }
         let ahead =
@@ -282,6 +287,7 @@ impl WaitingRoom {
             eta_s,
             poll_after_ms,
             expires_at,
+            changed_at: place.changed_at,
         })
     }
 
@@ -353,6 +359,7 @@ impl WaitingRoom {
             self.places.push(Place {
                 account: *account,
                 state: PlaceState::Waiting,
+                changed_at: changes.now,
             });
             assert_eq!(
                 self.queue_counter(),
@@ -366,7 +373,7 @@ impl WaitingRoom {
             if *number > self.serving_counter {
                 self.gone.add(*number);
             }
-            self.set_state(*number, PlaceState::Left);
+            self.set_state(*number, PlaceState::Left, changes.now);
         }
         if let Some(admission) = &changes.admission {
             assert!(
@@ -379,6 +386,7 @@ impl WaitingRoom {
                     PlaceState::Called {
                         expires_at: admission.expires_at,
                     },
+                    admission.at,
                 );
             }
             self.serving_counter = admission.last;
@@ -393,10 +401,11 @@ impl WaitingRoom {
                 PlaceState::Entered {
                     expires_at: *expires_at,
                 },
+                changes.now,
             );
         }
         for number in &changes.used {
-            self.set_state(*number, PlaceState::Used);
+            self.set_state(*number, PlaceState::Used, changes.now);
         }
         assert!(
             self.serving_counter <= self.queue_counter(),
@@ -411,13 +420,14 @@ impl WaitingRoom {
         }
     }
 
-    fn set_state(&mut self, number: u32, state: PlaceState) {
+    fn set_state(&mut self, number: u32, state: PlaceState, at: Timestamp) {
         let index = usize::try_from(number).expect("32 bits fit") - 1;
         let place = &mut self.places[index];
         if let Some(at) = place.state.active_until() {
             self.active.remove(&(at, number));
         }
         place.state = state;
+        place.changed_at = at;
         if let Some(at) = state.active_until() {
             self.active.insert((at, number));
         }
@@ -684,6 +694,7 @@ impl Restore {
         room.places.push(Place {
             account: stored.account,
             state: PlaceState::Waiting,
+            changed_at: Timestamp(0),
         });
         assert_eq!(
             room.queue_counter(),
@@ -692,7 +703,7 @@ impl Restore {
         );
         room.gone.push();
         room.numbers.insert(stored.account, stored.number);
-        room.set_state(stored.number, state);
+        room.set_state(stored.number, state, Timestamp(0));
         if state == PlaceState::Left {
             self.left.push(stored.number);
         }
@@ -706,7 +717,7 @@ impl Restore {
                 .place(number)
                 .is_some_and(|place| place.state == PlaceState::Waiting)
             {
-                room.set_state(number, PlaceState::Called { expires_at });
+                room.set_state(number, PlaceState::Called { expires_at }, at);
             }
         }
         room.serving_counter = room.serving_counter.max(last);

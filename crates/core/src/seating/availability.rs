@@ -120,25 +120,46 @@ impl Availability {
     /// # Panics
     /// When there are more or fewer price levels than sections.
     pub fn new(plan: Arc<SeatingPlan>, price_level_of_section: Vec<u16>) -> Self {
-        assert_eq!(plan.sections().len(), price_level_of_section.len(), "one price level per section");
+        assert_eq!(
+            plan.sections().len(),
+            price_level_of_section.len(),
+            "one price level per section"
+        );
         let mut price_levels = price_level_of_section.clone();
         price_levels.sort_unstable();
         price_levels.dedup();
         let layout = &plan.layout;
-        let costs = || Costs { of_slot: vec![0; layout.seats.len()], free_min: vec![u32::MAX; layout.stretches.len()] };
+        let costs = || Costs {
+            of_slot: vec![0; layout.seats.len()],
+            free_min: vec![u32::MAX; layout.stretches.len()],
+        };
         let mut section_counts = vec![Counts::default(); plan.sections().len()];
         for seat in 0..plan.seats_total() {
             section_counts[usize::from(plan.spot(SeatNo(seat)).section().0)].free += 1;
         }
-        let area_counts = |area: &Area| Counts { free: area.capacity, ..Counts::default() };
+        let area_counts = |area: &Area| Counts {
+            free: area.capacity,
+            ..Counts::default()
+        };
         let mut new = Self {
             states: vec![SeatState::Free; plan.seats_total() as usize],
-            counts: Counts { free: plan.seats_total(), ..Counts::default() },
+            counts: Counts {
+                free: plan.seats_total(),
+                ..Counts::default()
+            },
             section_counts,
             area_counts: plan.areas().iter().map(area_counts).collect(),
-            area_free: plan.areas().iter().map(|area| FreeSet::full(area.capacity)).collect(),
+            area_free: plan
+                .areas()
+                .iter()
+                .map(|area| FreeSet::full(area.capacity))
+                .collect(),
             free: vec![true; layout.seats.len()],
-            runs: layout.stretches.iter().map(|stretch| run_lengths(&vec![true; stretch.slots.len()])).collect(),
+            runs: layout
+                .stretches
+                .iter()
+                .map(|stretch| run_lengths(&vec![true; stretch.slots.len()]))
+                .collect(),
             costs: [costs(), costs(), costs()],
             groups: Vec::new(),
             price_level_of_section,
@@ -218,7 +239,10 @@ impl Availability {
     /// # Panics
     /// When the area is not of this plan.
     pub fn area_counts(&self, area: &Area) -> Counts {
-        self.area_counts[self.plan.area_index(area.first).expect("the area is of this plan")]
+        self.area_counts[self
+            .plan
+            .area_index(area.first)
+            .expect("the area is of this plan")]
     }
 
     /// Grows by one with every change of a state; 0 at first.
@@ -234,7 +258,12 @@ impl Availability {
         let mut seats: Vec<SeatNo> = self.log.range(known..).copied().collect();
         seats.sort_unstable();
         seats.dedup();
-        Some(seats.into_iter().map(|seat| (seat, self.state(seat))).collect())
+        Some(
+            seats
+                .into_iter()
+                .map(|seat| (seat, self.state(seat)))
+                .collect(),
+        )
     }
 
     /// The group of a scope that a section is in.
@@ -268,7 +297,10 @@ impl Availability {
             if is_free {
                 *min = cost.min(*min);
             } else if cost == *min {
-                let free_costs = free.iter().zip(&costs.of_slot[slots.clone()]).filter(|(free, _)| **free);
+                let free_costs = free
+                    .iter()
+                    .zip(&costs.of_slot[slots.clone()])
+                    .filter(|(free, _)| **free);
                 *min = free_costs.map(|(_, cost)| *cost).min().unwrap_or(u32::MAX);
             }
         }
@@ -293,37 +325,75 @@ impl Availability {
                 number if number <= sections => Scope::Section,
                 _ => Scope::PriceLevel,
             };
-            let group = group(&plan.layout, scope, stretches, areas, &mut self.costs[scope as usize]);
+            let group = group(
+                &plan.layout,
+                scope,
+                stretches,
+                areas,
+                &mut self.costs[scope as usize],
+            );
             self.groups.push(group);
         }
     }
 }
 
 /// Sets the costs of a group's seats: their distance from the middle of its front.
-fn group(layout: &Layout, scope: Scope, stretches: &[usize], areas: Vec<usize>, costs: &mut Costs) -> Group {
-    let slots = || stretches.iter().flat_map(|&stretch| layout.stretches[stretch].slots.clone());
+fn group(
+    layout: &Layout,
+    scope: Scope,
+    stretches: &[usize],
+    areas: Vec<usize>,
+    costs: &mut Costs,
+) -> Group {
+    let slots = || {
+        stretches
+            .iter()
+            .flat_map(|&stretch| layout.stretches[stretch].slots.clone())
+    };
     let (mut left, mut right, mut front) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
     for slot in slots() {
         let point = layout.points[slot];
         (left, right, front) = (left.min(point.x), right.max(point.x), front.min(point.y));
     }
-    let focus = Point { x: f64::midpoint(left, right), y: front };
-    let reach = slots().map(|slot| layout.points[slot].distance(focus)).fold(0.0, f64::max);
+    let focus = Point {
+        x: f64::midpoint(left, right),
+        y: front,
+    };
+    let reach = slots()
+        .map(|slot| layout.points[slot].distance(focus))
+        .fold(0.0, f64::max);
     let scale = if reach > 0.0 { COST_MAX / reach } else { 0.0 };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most COST_MAX, and never negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most COST_MAX, and never negative"
+    )]
     let cost = |distance: f64| (distance * scale).min(COST_MAX).round() as u32;
     for slot in slots() {
         costs.of_slot[slot] = cost(layout.points[slot].distance(focus));
     }
     let mut order = Vec::with_capacity(stretches.len());
     for &stretch in stretches {
-        let least = costs.of_slot[layout.stretches[stretch].slots.clone()].iter().copied().min().unwrap_or(u32::MAX);
+        let least = costs.of_slot[layout.stretches[stretch].slots.clone()]
+            .iter()
+            .copied()
+            .min()
+            .unwrap_or(u32::MAX);
         costs.free_min[stretch] = least;
-        order.push((least, u32::try_from(stretch).expect("no more stretches than seats")));
+        order.push((
+            least,
+            u32::try_from(stretch).expect("no more stretches than seats"),
+        ));
     }
     order.sort_unstable();
     let free = u32::try_from(slots().count()).expect("a plan has at most SEATS_MAX seats");
-    Group { scope, order, free, areas, spacing: cost(layout.spacing) }
+    Group {
+        scope,
+        order,
+        free,
+        areas,
+        spacing: cost(layout.spacing),
+    }
 }
 
 /// Bit `n` is set when there is a run of exactly `n` free seats; bit 127 when there is one of 127 or more.
@@ -340,7 +410,10 @@ pub(super) fn runs(free: &[bool]) -> impl Iterator<Item = std::ops::Range<usize>
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + free[at..].iter().position(|free| *free)?;
-        let len = free[start..].iter().position(|free| !*free).unwrap_or(free.len() - start);
+        let len = free[start..]
+            .iter()
+            .position(|free| !*free)
+            .unwrap_or(free.len() - start);
         at = start + len;
         Some(start..at)
     })

@@ -4,7 +4,8 @@
 //! or a price level. Seats together are a window of a free run, within one row and between aisles. Better is
 //! what leaves no single free seat beside it, then what costs least, then what comes first in the plan.
 //!
-//! Kept true: when enough are free there is an answer; when a run is long enough the answer is one window.
+//! Kept true: when a run is long enough the answer is one window; seats apart are given only to those who did not ask
+//! to sit together, or who are more than any row has.
 //! The cost of a choice: one look at each stretch that may still win, in order of the least that it can cost;
 //! only stretches that have a run of a fitting length and a free seat near enough are walked over.
 
@@ -37,8 +38,8 @@ struct Window {
 impl Availability {
     /// The best free seats that fit, by number; `None` when not enough are free, or nothing fits.
     ///
-    /// Together, they are adjacent where any row has enough free seats between two aisles; otherwise they are
-    /// in as few groups as can be, the best one first and each other near those before it. Not together, they
+    /// Together, they are adjacent, or there is no answer; only a party that no row of the plan could ever seat is
+    /// split, into as few groups as can be, the best one first and each other near those before it. Not together, they
     /// are the best single seats, with some weight on sitting beside each other. Where too few numbered seats
     /// fit, they are spots of standing areas; where those are too few as well, some of both.
     pub fn choose_best(&self, wanted: &Wanted) -> Option<Vec<SeatNo>> {
@@ -50,9 +51,20 @@ impl Availability {
         if group.free < wanted.quantity {
             return self.choose_with_spots(group, quantity);
         }
-        let slots = if wanted.together { self.together(group, quantity) } else { self.singly(group, quantity) };
-        assert_eq!(slots.len(), quantity, "enough seats are free, so enough are chosen");
-        let mut seats: Vec<SeatNo> = slots.into_iter().map(|slot| SeatNo(self.plan.layout.seats[slot])).collect();
+        let slots = if wanted.together {
+            self.together(group, quantity)?
+        } else {
+            self.singly(group, quantity)
+        };
+        assert_eq!(
+            slots.len(),
+            quantity,
+            "enough seats are free, so enough are chosen"
+        );
+        let mut seats: Vec<SeatNo> = slots
+            .into_iter()
+            .map(|slot| SeatNo(self.plan.layout.seats[slot]))
+            .collect();
         seats.sort_unstable();
         Some(seats)
     }
@@ -66,8 +78,17 @@ impl Availability {
         if self.area_counts(area).free < quantity {
             return None;
         }
-        let at = self.plan.area_index(area.first).expect("the area is of this plan");
-        Some(self.area_free[at].iter().take(quantity as usize).map(|spot| SeatNo(area.first.0 + spot)).collect())
+        let at = self
+            .plan
+            .area_index(area.first)
+            .expect("the area is of this plan");
+        Some(
+            self.area_free[at]
+                .iter()
+                .take(quantity as usize)
+                .map(|spot| SeatNo(area.first.0 + spot))
+                .collect(),
+        )
     }
 
     /// The seats to choose from; none when no section fits.
@@ -90,7 +111,12 @@ impl Availability {
 
     /// Spots of areas: of one area if possible; with all free numbered seats when the spots are too few.
     fn choose_with_spots(&self, group: &Group, quantity: usize) -> Option<Vec<SeatNo>> {
-        let areas = || group.areas.iter().map(|&at| (&self.plan.areas()[at], &self.area_free[at]));
+        let areas = || {
+            group
+                .areas
+                .iter()
+                .map(|&at| (&self.plan.areas()[at], &self.area_free[at]))
+        };
         let free_in = |area: &Area| self.area_counts(area).free as usize;
         let spots_free: usize = areas().map(|(area, _)| free_in(area)).sum();
         if group.free as usize + spots_free < quantity {
@@ -98,32 +124,47 @@ impl Availability {
         }
         let mut seats = Vec::with_capacity(quantity);
         if spots_free < quantity {
-            let slots = group.order.iter().flat_map(|&(_, stretch)| self.plan.layout.stretches[stretch as usize].slots.clone());
-            seats.extend(slots.filter(|slot| self.free[*slot]).map(|slot| SeatNo(self.plan.layout.seats[slot])));
+            let slots = group.order.iter().flat_map(|&(_, stretch)| {
+                self.plan.layout.stretches[stretch as usize].slots.clone()
+            });
+            seats.extend(
+                slots
+                    .filter(|slot| self.free[*slot])
+                    .map(|slot| SeatNo(self.plan.layout.seats[slot])),
+            );
             seats.sort_unstable();
             seats.truncate(quantity);
         }
+        let missing = quantity - seats.len();
         let mut by_fit: Vec<_> = areas().collect();
-        // The first area with room for all of them, else the roomiest first.
-        by_fit.sort_by_key(|(area, _)| (free_in(area) < quantity, if free_in(area) < quantity { u32::MAX - area.capacity } else { 0 }));
+        // The first area with room for all that are missing; the roomiest first where none has.
+        by_fit.sort_by_key(|(area, _)| missing.saturating_sub(free_in(area)));
         for (area, free) in by_fit {
             let missing = quantity - seats.len();
-            seats.extend(free.iter().take(missing).map(|spot| SeatNo(area.first.0 + spot)));
+            seats.extend(
+                free.iter()
+                    .take(missing)
+                    .map(|spot| SeatNo(area.first.0 + spot)),
+            );
         }
         seats.sort_unstable();
         Some(seats)
     }
 
-    fn together(&self, group: &Group, quantity: usize) -> Vec<usize> {
-        match self.best_window(group, quantity) {
-            Some(window) => (window.first..window.first + quantity).collect(),
-            None => self.split(group, quantity),
+    fn together(&self, group: &Group, quantity: usize) -> Option<Vec<usize>> {
+        if let Some(window) = self.best_window(group, quantity) {
+            return Some((window.first..window.first + quantity).collect());
         }
+        let stretch_len = |&(_, stretch): &(u32, u32)| self.plan.layout.stretches[stretch as usize].slots.len();
+        let fits_a_row = group.order.iter().any(|stretch| stretch_len(stretch) >= quantity);
+        // Whoever asks to sit together and could, were the seats free, must not be given seats apart.
+        (!fits_a_row).then(|| self.split(group, quantity))
     }
 
     /// The best window of this many seats: first among those that leave no single seat beside them.
     fn best_window(&self, group: &Group, quantity: usize) -> Option<Window> {
-        self.best_window_of(group, quantity, true).or_else(|| self.best_window_of(group, quantity, false))
+        self.best_window_of(group, quantity, true)
+            .or_else(|| self.best_window_of(group, quantity, false))
     }
 
     fn best_window_of(&self, group: &Group, quantity: usize, clean: bool) -> Option<Window> {
@@ -141,9 +182,19 @@ impl Availability {
                 continue;
             }
             let slots = self.plan.layout.stretches[stretch].slots.clone();
-            let found = window_in(&self.free[slots.clone()], &costs.of_slot[slots.clone()], quantity, clean);
-            if let Some(window) = found.filter(|window| best.is_none_or(|best| window.cost < best.cost)) {
-                best = Some(Window { first: slots.start + window.first, ..window });
+            let found = window_in(
+                &self.free[slots.clone()],
+                &costs.of_slot[slots.clone()],
+                quantity,
+                clean,
+            );
+            if let Some(window) =
+                found.filter(|window| best.is_none_or(|best| window.cost < best.cost))
+            {
+                best = Some(Window {
+                    first: slots.start + window.first,
+                    ..window
+                });
             }
         }
         best
@@ -157,12 +208,23 @@ impl Availability {
         let (mut free, mut lengths) = (self.free.clone(), self.runs.clone());
         let mut taken: Vec<usize> = Vec::with_capacity(quantity);
         while taken.len() < quantity {
-            let longest = group.order.iter().map(|&(_, stretch)| longest(lengths[stretch as usize])).max().unwrap_or(0);
+            let longest = group
+                .order
+                .iter()
+                .map(|&(_, stretch)| longest(lengths[stretch as usize]))
+                .max()
+                .unwrap_or(0);
             let size = longest.min(quantity - taken.len());
             let first = if taken.is_empty() {
                 self.best_window(group, size).map(|window| window.first)
             } else {
-                self.nearest_window(group, &free, &lengths, size, middle(taken.iter().map(|slot| layout.points[*slot])))
+                self.nearest_window(
+                    group,
+                    &free,
+                    &lengths,
+                    size,
+                    middle(taken.iter().map(|slot| layout.points[*slot])),
+                )
             };
             let first = first.expect("a run of this length was just seen");
             let stretch = layout.stretch_of[first] as usize;
@@ -196,7 +258,8 @@ impl Availability {
                 let clean_exists = run.len() != size + 1;
                 for first in run.start..=run.end - size {
                     let at = stretch.slots.start + first;
-                    let distance = middle(layout.points[at..at + size].iter().copied()).distance(point);
+                    let distance =
+                        middle(layout.points[at..at + size].iter().copied()).distance(point);
                     let fits = !clean_exists || leaves_no_single(&run, first, size);
                     if fits && best.is_none_or(|(least, _)| distance < least) {
                         best = Some((distance, at));
@@ -212,7 +275,8 @@ impl Availability {
     fn singly(&self, group: &Group, quantity: usize) -> Vec<usize> {
         let mut near = self.cheapest(group, 2 * quantity + 16);
         let layout = &self.plan.layout;
-        let beside = |a: usize, b: usize| a.abs_diff(b) == 1 && layout.stretch_of[a] == layout.stretch_of[b];
+        let beside =
+            |a: usize, b: usize| a.abs_diff(b) == 1 && layout.stretch_of[a] == layout.stretch_of[b];
         let by_slot = {
             let mut slots: Vec<usize> = near.iter().map(|(_, slot)| *slot).collect();
             slots.sort_unstable();
@@ -229,7 +293,9 @@ impl Availability {
         }
         let mut taken = Vec::with_capacity(quantity);
         while taken.len() < quantity {
-            let best = (0..near.len()).min_by_key(|&at| near[at]).expect("more candidates than seats wanted");
+            let best = (0..near.len())
+                .min_by_key(|&at| near[at])
+                .expect("more candidates than seats wanted");
             let (_, slot) = near.swap_remove(best);
             taken.push(slot);
             for (cost, other) in &mut near {
@@ -244,7 +310,11 @@ impl Availability {
         let costs = &self.costs[group.scope as usize];
         let mut kept: BinaryHeap<(u32, usize)> = BinaryHeap::new();
         for &(cost_min, stretch) in &group.order {
-            let worst = if kept.len() < count { u32::MAX } else { kept.peek().map_or(u32::MAX, |(cost, _)| *cost) };
+            let worst = if kept.len() < count {
+                u32::MAX
+            } else {
+                kept.peek().map_or(u32::MAX, |(cost, _)| *cost)
+            };
             if cost_min >= worst {
                 break;
             }
@@ -264,7 +334,9 @@ impl Availability {
                 }
             }
         }
-        kept.into_iter().map(|(cost, slot)| (i64::from(cost), slot)).collect()
+        kept.into_iter()
+            .map(|(cost, slot)| (i64::from(cost), slot))
+            .collect()
     }
 }
 
@@ -272,7 +344,11 @@ impl Availability {
 /// them, which only a run of one seat more forces. Above what the bits can tell the answer is "perhaps".
 fn may_fit(lengths: u128, quantity: usize, clean: bool) -> bool {
     let enough = lengths >> quantity.min(127);
-    let fitting = if clean && quantity < 126 { enough & !0b10 } else { enough };
+    let fitting = if clean && quantity < 126 {
+        enough & !0b10
+    } else {
+        enough
+    };
     fitting != 0
 }
 
@@ -290,12 +366,17 @@ fn leaves_no_single(run: &std::ops::Range<usize>, first: usize, quantity: usize)
 fn window_in(free: &[bool], costs: &[u32], quantity: usize, clean: bool) -> Option<Window> {
     let mut best: Option<Window> = None;
     for run in runs(free).filter(|run| run.len() >= quantity) {
-        let mut cost: u64 = costs[run.start..run.start + quantity].iter().map(|cost| u64::from(*cost)).sum();
+        let mut cost: u64 = costs[run.start..run.start + quantity]
+            .iter()
+            .map(|cost| u64::from(*cost))
+            .sum();
         for first in run.start..=run.end - quantity {
             if first > run.start {
                 cost = cost + u64::from(costs[first + quantity - 1]) - u64::from(costs[first - 1]);
             }
-            if best.is_none_or(|best| cost < best.cost) && (!clean || leaves_no_single(&run, first, quantity)) {
+            if best.is_none_or(|best| cost < best.cost)
+                && (!clean || leaves_no_single(&run, first, quantity))
+            {
                 best = Some(Window { cost, first });
             }
         }
@@ -307,8 +388,14 @@ fn window_in(free: &[bool], costs: &[u32], quantity: usize, clean: bool) -> Opti
 fn middle(points: impl Iterator<Item = Point>) -> Point {
     let (mut sum, mut count) = (Point { x: 0.0, y: 0.0 }, 0.0);
     for point in points {
-        sum = Point { x: sum.x + point.x, y: sum.y + point.y };
+        sum = Point {
+            x: sum.x + point.x,
+            y: sum.y + point.y,
+        };
         count += 1.0;
     }
-    Point { x: sum.x / count, y: sum.y / count }
+    Point {
+        x: sum.x / count,
+        y: sum.y / count,
+    }
 }

@@ -41,7 +41,8 @@ impl FreeSet {
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         ones(&self.upper).flat_map(|word| {
             let base = u32::try_from(word * 64).expect("a set is no larger than a plan");
-            ones(&self.words[word..=word]).map(move |bit| base + u32::try_from(bit).expect("a bit is below 64"))
+            ones(&self.words[word..=word])
+                .map(move |bit| base + u32::try_from(bit).expect("a bit is below 64"))
         })
     }
 }

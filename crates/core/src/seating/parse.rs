@@ -7,7 +7,7 @@
 //! pieces are passed over without recursion; memory is bounded by the limits in `plan`, since each list is
 //! counted while it is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserializer as _;
@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 
 use super::layout::{Layout, Point};
 use super::plan::{
-    AREAS_MAX, Area, CATEGORIES_MAX, JSON_BYTES_MAX, NAME_CHARS_MAX, NewArea, PlanFault, Row, SEATS_MAX, SECTIONS_MAX,
-    Seat, SeatNo, SeatingPlan, SectionNo,
+    AREAS_MAX, Area, CATEGORIES_MAX, JSON_BYTES_MAX, NAME_CHARS_MAX, NewArea, PlanFault, Row,
+    SEATS_MAX, SECTIONS_MAX, Seat, SeatNo, SeatingPlan, SectionNo,
 };
 
 /// Coordinates beyond this are refused: sums of them stay exact enough, and finite.
@@ -33,19 +33,26 @@ impl SeatingPlan {
     /// zone name or area name used twice, a category that is not listed, nothing to sell, or too much.
     pub fn parse(json: &str, areas: &[NewArea]) -> Result<SeatingPlan, PlanFault> {
         if json.len() > JSON_BYTES_MAX {
-            return Err(ROOT.fault(format!("has {} bytes; send at most {JSON_BYTES_MAX}", json.len())));
+            return Err(ROOT.fault(format!(
+                "has {} bytes; send at most {JSON_BYTES_MAX}",
+                json.len()
+            )));
         }
         let raw: &RawValue = serde_json::from_str(json).map_err(|error| PlanFault {
             spot: format!("line {}, column {}", error.line(), error.column()),
             problem: format!("not JSON: {}; correct the text there", message(&error)),
         })?;
-        let [name, zones, categories, size] = object(&ROOT, raw, ["name", "zones", "categories", "size"])?;
+        let [name, zones, categories, size] =
+            object(&ROOT, raw, ["name", "zones", "categories", "size"])?;
         let mut draft = Draft::default();
         let at = ROOT.field("name");
         let name = text(&at, required(&at, name)?)?;
         size_of_drawing(&ROOT.field("size"), size)?;
         let at = ROOT.field("zones");
-        for (number, zone) in items(&at, required(&at, zones)?, SECTIONS_MAX)?.into_iter().enumerate() {
+        for (number, zone) in items(&at, required(&at, zones)?, SECTIONS_MAX)?
+            .into_iter()
+            .enumerate()
+        {
             draft.read_zone(&at.item(number), zone)?;
         }
         let at = ROOT.field("categories");
@@ -54,7 +61,9 @@ impl SeatingPlan {
         let by_guid = draft.sort_guids()?;
         let areas = draft.read_areas(areas)?;
         if draft.seats.is_empty() && areas.is_empty() {
-            return Err(ROOT.field("zones").fault("no seat in any row, and no area; add a seat or an area to sell"));
+            return Err(ROOT
+                .field("zones")
+                .fault("no seat in any row, and no area; add a seat or an area to sell"));
         }
         let layout = Layout::new(&draft.rows, &draft.points);
         Ok(SeatingPlan {
@@ -95,7 +104,9 @@ impl Draft {
         let name = filled(&at_name, text(&at_name, required(&at_name, name)?)?)?;
         let zone = self.sections.len();
         if self.section_numbers.contains_key(&name) {
-            return Err(at_name.fault(format!("\"{name}\" is also the name of an earlier zone; give each its own")));
+            return Err(at_name.fault(format!(
+                "\"{name}\" is also the name of an earlier zone; give each its own"
+            )));
         }
         let section = self.section(name);
         let origin = required_point(&at.field("position"), position)?;
@@ -104,14 +115,23 @@ impl Draft {
         }
         let at = at.field("rows");
         let rows_max = SEATS_MAX as usize - self.rows.len();
-        for (number, row) in items(&at, required(&at, rows)?, rows_max)?.into_iter().enumerate() {
+        for (number, row) in items(&at, required(&at, rows)?, rows_max)?
+            .into_iter()
+            .enumerate()
+        {
             self.row_spots.push((zone, number));
             self.read_row(&at.item(number), row, section, origin)?;
         }
         Ok(())
     }
 
-    fn read_row(&mut self, at: &At, raw: &RawValue, section: SectionNo, zone: Point) -> Result<(), PlanFault> {
+    fn read_row(
+        &mut self,
+        at: &At,
+        raw: &RawValue,
+        section: SectionNo,
+        zone: Point,
+    ) -> Result<(), PlanFault> {
         let [number, position, seats] = object(at, raw, ["row_number", "position", "seats"])?;
         let at_number = at.field("row_number");
         let number = text(&at_number, required(&at_number, number)?)?;
@@ -119,20 +139,33 @@ impl Draft {
             Some(position) => point(&at.field("position"), position)?,
             None => Point { x: 0.0, y: 0.0 },
         };
-        let origin = Point { x: zone.x + row.x, y: zone.y + row.y };
+        let origin = Point {
+            x: zone.x + row.x,
+            y: zone.y + row.y,
+        };
         let first = small(self.seats.len());
-        self.rows.push(Row { number: number.into(), section, first });
+        self.rows.push(Row {
+            number: number.into(),
+            section,
+            first,
+        });
         let at = at.field("seats");
         let seats_max = SEATS_MAX as usize - self.seats.len();
-        for (number, seat) in items(&at, required(&at, seats)?, seats_max)?.into_iter().enumerate() {
+        for (number, seat) in items(&at, required(&at, seats)?, seats_max)?
+            .into_iter()
+            .enumerate()
+        {
             self.read_seat(&at.item(number), seat, origin)?;
         }
         Ok(())
     }
 
     fn read_seat(&mut self, at: &At, raw: &RawValue, row: Point) -> Result<(), PlanFault> {
-        let [guid, number, position, category] =
-            object(at, raw, ["seat_guid", "seat_number", "position", "category"])?;
+        let [guid, number, position, category] = object(
+            at,
+            raw,
+            ["seat_guid", "seat_number", "position", "category"],
+        )?;
         let at_guid = at.field("seat_guid");
         let guid = filled(&at_guid, text(&at_guid, required(&at_guid, guid)?)?)?;
         let at_number = at.field("seat_number");
@@ -142,8 +175,16 @@ impl Draft {
         let category = text(&at_category, required(&at_category, category)?)?;
         let category = self.category(&at_category, category)?;
         let row_number = small(self.rows.len() - 1);
-        self.seats.push(Seat { guid: guid.into(), number: number.into(), row: row_number, category });
-        self.points.push(Point { x: row.x + position.x, y: row.y + position.y });
+        self.seats.push(Seat {
+            guid: guid.into(),
+            number: number.into(),
+            row: row_number,
+            category,
+        });
+        self.points.push(Point {
+            x: row.x + position.x,
+            y: row.y + position.y,
+        });
         Ok(())
     }
 
@@ -152,7 +193,9 @@ impl Draft {
             return Ok(number);
         }
         if self.categories.len() == CATEGORIES_MAX {
-            return Err(at.fault(format!("one category too many; seats may name at most {CATEGORIES_MAX}")));
+            return Err(at.fault(format!(
+                "one category too many; seats may name at most {CATEGORIES_MAX}"
+            )));
         }
         let number = u16::try_from(self.categories.len()).expect("CATEGORIES_MAX fits");
         self.category_numbers.insert(name.clone(), number);
@@ -161,14 +204,20 @@ impl Draft {
         Ok(number)
     }
 
-    fn check_categories(&self, listed: &[String]) -> Result<(), PlanFault> {
-        let Some(unknown) = self.categories.iter().position(|name| !listed.contains(name)) else {
+    fn check_categories(&self, listed: &BTreeSet<String>) -> Result<(), PlanFault> {
+        let Some(unknown) = self
+            .categories
+            .iter()
+            .position(|name| !listed.contains(name))
+        else {
             return Ok(());
         };
         let name = &self.categories[unknown];
         Err(PlanFault {
             spot: self.seat_spot(self.category_seats[unknown], "category"),
-            problem: format!("\"{name}\" is not one of the plan's categories; add it to `categories`, or name one of them"),
+            problem: format!(
+                "\"{name}\" is not one of the plan's categories; add it to `categories`, or name one of them"
+            ),
         })
     }
 
@@ -177,17 +226,34 @@ impl Draft {
         let guid = |seat: u32| &self.seats[seat as usize].guid;
         let mut by_guid: Vec<u32> = (0..small(self.seats.len())).collect();
         by_guid.sort_unstable_by(|&a, &b| guid(a).cmp(guid(b)).then(a.cmp(&b)));
-        let doubled = by_guid.windows(2).filter(|pair| guid(pair[0]) == guid(pair[1])).min_by_key(|pair| pair[1]);
-        let Some(pair) = doubled else { return Ok(by_guid) };
-        let (earlier, later) = (self.seat_spot(pair[0] as usize, "seat_guid"), self.seat_spot(pair[1] as usize, "seat_guid"));
-        let problem = format!("\"{}\" is also the guid at {earlier}; give each seat its own", guid(pair[1]));
-        Err(PlanFault { spot: later, problem })
+        let doubled = by_guid
+            .windows(2)
+            .filter(|pair| guid(pair[0]) == guid(pair[1]))
+            .min_by_key(|pair| pair[1]);
+        let Some(pair) = doubled else {
+            return Ok(by_guid);
+        };
+        let (earlier, later) = (
+            self.seat_spot(pair[0] as usize, "seat_guid"),
+            self.seat_spot(pair[1] as usize, "seat_guid"),
+        );
+        let problem = format!(
+            "\"{}\" is also the guid at {earlier}; give each seat its own",
+            guid(pair[1])
+        );
+        Err(PlanFault {
+            spot: later,
+            problem,
+        })
     }
 
     fn seat_spot(&self, seat: usize, field: &str) -> String {
         let row = self.seats[seat].row as usize;
         let (zone, in_zone) = self.row_spots[row];
-        format!("zones[{zone}].rows[{in_zone}].seats[{}].{field}", seat - self.rows[row].first as usize)
+        format!(
+            "zones[{zone}].rows[{in_zone}].seats[{}].{field}",
+            seat - self.rows[row].first as usize
+        )
     }
 
     fn read_areas(&mut self, new: &[NewArea]) -> Result<Vec<Area>, PlanFault> {
@@ -199,25 +265,40 @@ impl Draft {
         let mut first = small(self.seats.len());
         for (number, area) in new.iter().enumerate() {
             let at = list.item(number);
-            let name = filled(&at.field("area"), sound(&at.field("area"), area.area.clone())?)?;
+            let name = filled(
+                &at.field("area"),
+                sound(&at.field("area"), area.area.clone())?,
+            )?;
             if areas.iter().any(|earlier| earlier.name == name) {
-                return Err(at.field("area").fault(format!("\"{name}\" is also the name of an earlier area; give each its own")));
+                return Err(at.field("area").fault(format!(
+                    "\"{name}\" is also the name of an earlier area; give each its own"
+                )));
             }
             let at_section = at.field("section");
             let section_name = filled(&at_section, sound(&at_section, area.section.clone())?)?;
-            if self.sections.len() == SECTIONS_MAX && !self.section_numbers.contains_key(&section_name) {
-                return Err(at_section.fault(format!("one section too many; a plan has at most {SECTIONS_MAX}")));
+            if self.sections.len() == SECTIONS_MAX
+                && !self.section_numbers.contains_key(&section_name)
+            {
+                return Err(at_section.fault(format!(
+                    "one section too many; a plan has at most {SECTIONS_MAX}"
+                )));
             }
             let at_capacity = at.field("capacity");
             if area.capacity == 0 {
                 return Err(at_capacity.fault("is 0; say how many people the area takes, from 1"));
             }
             if area.capacity > SEATS_MAX - first {
-                let problem = "makes too many seats; lower it until seats and areas together have at most";
+                let problem =
+                    "makes too many seats; lower it until seats and areas together have at most";
                 return Err(at_capacity.fault(format!("{} {problem} {SEATS_MAX}", area.capacity)));
             }
             let section = self.section(section_name);
-            areas.push(Area { name, section, first: SeatNo(first), capacity: area.capacity });
+            areas.push(Area {
+                name,
+                section,
+                first: SeatNo(first),
+                capacity: area.capacity,
+            });
             first += area.capacity;
         }
         Ok(areas)
@@ -234,14 +315,17 @@ impl Draft {
     }
 }
 
-fn read_categories(at: &At, raw: &RawValue) -> Result<Vec<String>, PlanFault> {
+fn read_categories(at: &At, raw: &RawValue) -> Result<BTreeSet<String>, PlanFault> {
     let categories = items(at, raw, CATEGORIES_MAX)?;
-    let names = categories.into_iter().enumerate().map(|(number, category)| {
-        let at = at.item(number);
-        let [name] = object(&at, category, ["name"])?;
-        let at = at.field("name");
-        text(&at, required(&at, name)?)
-    });
+    let names = categories
+        .into_iter()
+        .enumerate()
+        .map(|(number, category)| {
+            let at = at.item(number);
+            let [name] = object(&at, category, ["name"])?;
+            let at = at.field("name");
+            text(&at, required(&at, name)?)
+        });
     names.collect()
 }
 
@@ -272,19 +356,31 @@ enum Step {
     Item(usize),
 }
 
-const ROOT: At<'static> = At { parent: None, step: Step::Field("plan") };
+const ROOT: At<'static> = At {
+    parent: None,
+    step: Step::Field("plan"),
+};
 
 impl<'a> At<'a> {
     fn field(&'a self, name: &'static str) -> At<'a> {
-        At { parent: Some(self), step: Step::Field(name) }
+        At {
+            parent: Some(self),
+            step: Step::Field(name),
+        }
     }
 
     fn item(&'a self, number: usize) -> At<'a> {
-        At { parent: Some(self), step: Step::Item(number) }
+        At {
+            parent: Some(self),
+            step: Step::Item(number),
+        }
     }
 
     fn fault(&self, problem: impl Into<String>) -> PlanFault {
-        PlanFault { spot: self.to_string(), problem: problem.into() }
+        PlanFault {
+            spot: self.to_string(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -315,14 +411,16 @@ fn object<'j, const N: usize>(
 ) -> Result<[Option<&'j RawValue>; N], PlanFault> {
     expect_kind(at, raw, Kind::Object)?;
     let mut json = serde_json::Deserializer::from_str(raw.get());
-    json.deserialize_map(Fields(names)).map_err(|error| at.fault(message(&error)))
+    json.deserialize_map(Fields(names))
+        .map_err(|error| at.fault(message(&error)))
 }
 
 /// The items of a list of at most `count_max`.
 fn items<'j>(at: &At, raw: &'j RawValue, count_max: usize) -> Result<Vec<&'j RawValue>, PlanFault> {
     expect_kind(at, raw, Kind::List)?;
     let mut json = serde_json::Deserializer::from_str(raw.get());
-    json.deserialize_seq(Items { count_max }).map_err(|error| at.fault(message(&error)))
+    json.deserialize_seq(Items { count_max })
+        .map_err(|error| at.fault(message(&error)))
 }
 
 fn required_point(at: &At, raw: Option<&RawValue>) -> Result<Point, PlanFault> {
@@ -332,14 +430,19 @@ fn required_point(at: &At, raw: Option<&RawValue>) -> Result<Point, PlanFault> {
 fn point(at: &At, raw: &RawValue) -> Result<Point, PlanFault> {
     let [x, y] = object(at, raw, ["x", "y"])?;
     let (at_x, at_y) = (at.field("x"), at.field("y"));
-    Ok(Point { x: coordinate(&at_x, required(&at_x, x)?)?, y: coordinate(&at_y, required(&at_y, y)?)? })
+    Ok(Point {
+        x: coordinate(&at_x, required(&at_x, x)?)?,
+        y: coordinate(&at_y, required(&at_y, y)?)?,
+    })
 }
 
 fn coordinate(at: &At, raw: &RawValue) -> Result<f64, PlanFault> {
     expect_kind(at, raw, Kind::Number)?;
     match serde_json::from_str::<f64>(raw.get()) {
         Ok(value) if value.abs() <= COORDINATE_MAX => Ok(value),
-        Ok(_) | Err(_) => Err(at.fault(format!("is not a finite number within ±{COORDINATE_MAX}; give one"))),
+        Ok(_) | Err(_) => Err(at.fault(format!(
+            "is not a finite number within ±{COORDINATE_MAX}; give one"
+        ))),
     }
 }
 
@@ -350,7 +453,10 @@ fn text(at: &At, raw: &RawValue) -> Result<String, PlanFault> {
         return Err(too_long(at));
     }
     let unpacked = serde_json::from_str::<String>(raw.get()).map_err(|error| {
-        at.fault(format!("is not valid text: {}; write it without broken escapes", message(&error)))
+        at.fault(format!(
+            "is not valid text: {}; write it without broken escapes",
+            message(&error)
+        ))
     })?;
     sound(at, unpacked)
 }
@@ -367,11 +473,17 @@ fn sound(at: &At, text: String) -> Result<String, PlanFault> {
 }
 
 fn too_long(at: &At) -> PlanFault {
-    at.fault(format!("is too long; use at most {NAME_CHARS_MAX} characters"))
+    at.fault(format!(
+        "is too long; use at most {NAME_CHARS_MAX} characters"
+    ))
 }
 
 fn filled(at: &At, text: String) -> Result<String, PlanFault> {
-    if text.trim().is_empty() { Err(at.fault("is empty; give it a name of its own")) } else { Ok(text) }
+    if text.trim().is_empty() {
+        Err(at.fault("is empty; give it a name of its own"))
+    } else {
+        Ok(text)
+    }
 }
 
 /// What a JSON value is, seen from its first byte; our parser has found it well-formed.
@@ -414,13 +526,20 @@ fn expect_kind(at: &At, raw: &RawValue, wanted: Kind) -> Result<(), PlanFault> {
     if found == wanted {
         return Ok(());
     }
-    Err(at.fault(format!("is {}; write {} here", found.words(), wanted.words())))
+    Err(at.fault(format!(
+        "is {}; write {} here",
+        found.words(),
+        wanted.words()
+    )))
 }
 
 /// The error's own words: its line and column count from the piece, and would mislead.
 fn message(error: &serde_json::Error) -> String {
     let full = error.to_string();
-    full.split(" at line ").next().unwrap_or_default().to_owned()
+    full.split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Takes the values of the named keys from an object, each at most once.
@@ -440,8 +559,14 @@ impl<'j, const N: usize> Visitor<'j> for Fields<N> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if found[at].replace(map.next_value::<&'j RawValue>()?).is_some() {
-                return Err(A::Error::custom(format!("has `{}` twice; keep one", self.0[at])));
+            if found[at]
+                .replace(map.next_value::<&'j RawValue>()?)
+                .is_some()
+            {
+                return Err(A::Error::custom(format!(
+                    "has `{}` twice; keep one",
+                    self.0[at]
+                )));
             }
         }
         Ok(found)

@@ -14,7 +14,7 @@ pub const SECTIONS_MAX: usize = 10_000;
 /// Most standing areas beside a plan.
 pub const AREAS_MAX: usize = 1_000;
 /// Most categories of a plan.
-pub const CATEGORIES_MAX: usize = 1_000;
+pub const CATEGORIES_MAX: usize = 10_000;
 /// Longest name, `seat_guid`, row or seat number, in characters.
 pub const NAME_CHARS_MAX: usize = 190;
 /// Longest text of a plan, in bytes; 100,000 generated seats take about ten million.
@@ -146,7 +146,9 @@ impl SeatingPlan {
 
     /// How many seats there are, the spots of areas included: from 1 to [`SEATS_MAX`].
     pub fn seats_total(&self) -> u32 {
-        self.areas.last().map_or(self.numbered_total(), |area| area.first.0 + area.capacity)
+        self.areas
+            .last()
+            .map_or(self.numbered_total(), |area| area.first.0 + area.capacity)
     }
 
     /// What `seat` stands for.
@@ -155,8 +157,13 @@ impl SeatingPlan {
     /// When the number is not of this plan.
     pub fn spot(&self, seat: SeatNo) -> Spot<'_> {
         let Some(named) = self.seats.get(seat.0 as usize) else {
-            let area = &self.areas[self.area_index(seat).expect("the caller asks for a seat of this plan")];
-            return Spot::Area { area: &area.name, section: area.section };
+            let area = &self.areas[self
+                .area_index(seat)
+                .expect("the caller asks for a seat of this plan")];
+            return Spot::Area {
+                area: &area.name,
+                section: area.section,
+            };
         };
         let row = &self.rows[named.row as usize];
         Spot::Seat {
@@ -170,7 +177,9 @@ impl SeatingPlan {
 
     /// The seat with this `seat_guid`.
     pub fn seat_by_guid(&self, guid: &str) -> Option<SeatNo> {
-        let found = self.by_guid.binary_search_by(|&seat| self.seats[seat as usize].guid.as_ref().cmp(guid));
+        let found = self
+            .by_guid
+            .binary_search_by(|&seat| self.seats[seat as usize].guid.as_ref().cmp(guid));
         found.ok().map(|at| SeatNo(self.by_guid[at]))
     }
 

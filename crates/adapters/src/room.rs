@@ -1,0 +1,351 @@
+//! The room decides the order: numbers, calls and passes of each waiting room.
+//!
+//! In memory there is one loop per performance. What arrives while the journal writes one batch goes into the next:
+//! decided on the room as it stands, journalled in one transaction, applied, answered. A batch that the store does not
+//! take is not applied, and its clients are told that we are busy. Readers see applied changes only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxoffice_core::admission::AdmissionPolicy;
+use boxoffice_core::sale::SaleState;
+use boxoffice_core::waiting_room::{Draft, PlaceView, RoomChanges, WaitingRoom};
+use boxoffice_core::{AccountId, PerformanceId, Refusal, Timestamp};
+use parking_lot::RwLock;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::live::{Happening, Live};
+use crate::metrics::Metrics;
+use crate::performance::Performance;
+use crate::store::Store;
+
+/// Commands that may wait for a room's loop; more are refused with [`Failure::Busy`].
+const QUEUE_MAX: usize = 65_536;
+/// Commands in one batch.
+const BATCH_MAX: usize = 1_024;
+/// A loop looks at its room at least this often, so that nothing forgotten can stall a line.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How a waiting room stands.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct RoomStatus {
+    /// Where the sale stands.
+    pub state: SaleState,
+    /// Last number given.
+    pub queue_counter: u32,
+    /// Highest number called.
+    pub serving_counter: u32,
+    /// Live places not called yet.
+    pub waiting: u32,
+    /// Called, not entered yet.
+    pub called: u32,
+    /// Called or inside.
+    pub active: u32,
+    /// Calls a second over the last half minute, as they were.
+    pub rate_seen: f64,
+}
+
+/// Where the order is decided.
+#[derive(Debug)]
+pub enum Room {
+    /// In this process.
+    Memory(MemoryRoom),
+}
+
+/// What all loops share.
+#[derive(Debug)]
+pub struct MemoryRoom {
+    lines: RwLock<HashMap<PerformanceId, Arc<Line>>>,
+    parts: Arc<LoopParts>,
+}
+
+#[derive(Debug)]
+struct LoopParts {
+    store: Arc<Store>,
+    clock: Arc<Clock>,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+}
+
+/// One performance's line.
+#[derive(Debug)]
+struct Line {
+    performance: Arc<Performance>,
+    room: RwLock<WaitingRoom>,
+    commands: mpsc::Sender<Command>,
+    rules_changed: Notify,
+    /// Counts applied batches, so that streams know when to look.
+    applied: watch::Sender<u64>,
+}
+
+/// What a fan (or the worker) asks of a room.
+#[derive(Debug)]
+enum Command {
+    Join(AccountId, oneshot::Sender<Result<Result<(PlaceView, bool), Refusal>, Failure>>),
+    Leave(AccountId, oneshot::Sender<Result<Result<(), Refusal>, Failure>>),
+    Enter(AccountId, oneshot::Sender<Result<Result<(u32, Timestamp, bool), Refusal>, Failure>>),
+    Used(u32),
+}
+
+/// What a batch has decided and not yet said.
+enum Answer {
+    Join(AccountId, Result<bool, Refusal>, oneshot::Sender<Result<Result<(PlaceView, bool), Refusal>, Failure>>),
+    Leave(Result<(), Refusal>, oneshot::Sender<Result<Result<(), Refusal>, Failure>>),
+    Enter(Result<(u32, Timestamp, bool), Refusal>, oneshot::Sender<Result<Result<(u32, Timestamp, bool), Refusal>, Failure>>),
+}
+
+impl Room {
+    /// Rooms in this process, journalled in the store.
+    #[must_use]
+    pub fn memory(store: Arc<Store>, clock: Arc<Clock>, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
+        let parts = Arc::new(LoopParts { store, clock, live, metrics });
+        Self::Memory(MemoryRoom { lines: RwLock::default(), parts })
+    }
+
+    /// Opens a performance's line from the journal. To be done before it is sold, and at each start.
+    ///
+    /// # Errors
+    /// [`Failure`] when the journal cannot be read.
+    pub async fn open(&self, performance: &Arc<Performance>) -> Result<(), Failure> {
+        let Self::Memory(memory) = self;
+        let parts = &memory.parts;
+        let room = parts.store.load_room(performance.performance_id, performance.epoch, parts.clock.now()).await?;
+        let (commands, received) = mpsc::channel(QUEUE_MAX);
+        let line = Arc::new(Line {
+            performance: Arc::clone(performance),
+            room: RwLock::new(room),
+            commands,
+            rules_changed: Notify::new(),
+            applied: watch::channel(0).0,
+        });
+        let known = memory.lines.write().insert(performance.performance_id, Arc::clone(&line));
+        assert!(known.is_none(), "a line is opened once");
+        tokio::spawn(run(line, Arc::clone(parts), received));
+        Ok(())
+    }
+
+    /// Takes a place, or finds the live one: true when it is new.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`]: the same request may be repeated.
+    pub async fn join(&self, performance: &Performance, account: AccountId) -> Result<Result<(PlaceView, bool), Refusal>, Failure> {
+        if performance.rules().admission.is_none() {
+            return Ok(Err(Refusal::NoWaitingRoom));
+        }
+        // A repeat is the commonest call at an opening, and memory knows the answer.
+        if let Some(view) = self.place(performance, account).filter(is_live) {
+            return Ok(Ok((view, false)));
+        }
+        self.ask(performance.performance_id, |reply| Command::Join(account, reply)).await
+    }
+
+    /// Gives the fan's place up.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`]: the same request may be repeated.
+    pub async fn leave(&self, performance: &Performance, account: AccountId) -> Result<Result<(), Refusal>, Failure> {
+        self.ask(performance.performance_id, |reply| Command::Leave(account, reply)).await
+    }
+
+    /// Takes a pass for a called place: number, when it runs out, and whether it is new.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`]: the same request may be repeated.
+    pub async fn enter(&self, performance: &Performance, account: AccountId) -> Result<Result<(u32, Timestamp, bool), Refusal>, Failure> {
+        if performance.rules().admission.is_none() {
+            return Ok(Err(Refusal::NoWaitingRoom));
+        }
+        self.ask(performance.performance_id, |reply| Command::Enter(account, reply)).await
+    }
+
+    /// A booking of this place's pass is confirmed, and its row says so: the slot is free.
+    pub fn used(&self, performance: PerformanceId, number: u32) {
+        if let Some(line) = self.line(performance) {
+            // When the queue is full the slot stays taken until its pass runs out: never wrong, only slower.
+            let _ = line.commands.try_send(Command::Used(number));
+        }
+    }
+
+    /// The fan's place, as it stands.
+    #[must_use]
+    pub fn place(&self, performance: &Performance, account: AccountId) -> Option<PlaceView> {
+        let line = self.line(performance.performance_id)?;
+        let rules = performance.rules();
+        let policy = rules.admission.unwrap_or(NOBODY);
+        let room = line.room.read();
+        room.view(account, &rules.sale, &policy, self.now())
+    }
+
+    /// How the line stands.
+    #[must_use]
+    pub fn status(&self, performance: &Performance) -> RoomStatus {
+        let now = self.now();
+        let state = performance.rules().sale.state(now);
+        let Some(line) = self.line(performance.performance_id) else {
+            return RoomStatus { state, queue_counter: 0, serving_counter: 0, waiting: 0, called: 0, active: 0, rate_seen: 0.0 };
+        };
+        let room = line.room.read();
+        RoomStatus {
+            state,
+            queue_counter: room.queue_counter(),
+            serving_counter: room.serving_counter(),
+            waiting: room.waiting(),
+            called: room.called(now),
+            active: room.active(now),
+            rate_seen: room.rate_seen(now).unwrap_or(0.0),
+        }
+    }
+
+    /// Changes each time the line changes.
+    #[must_use]
+    pub fn watch(&self, performance: PerformanceId) -> Option<watch::Receiver<u64>> {
+        self.line(performance).map(|line| line.applied.subscribe())
+    }
+
+    /// New rules are in force; the loop acts on them at once.
+    pub fn rules_changed(&self, performance: &Arc<Performance>) {
+        if let Some(line) = self.line(performance.performance_id) {
+            line.rules_changed.notify_one();
+        }
+    }
+
+    fn line(&self, performance: PerformanceId) -> Option<Arc<Line>> {
+        let Self::Memory(memory) = self;
+        memory.lines.read().get(&performance).cloned()
+    }
+
+    fn now(&self) -> Timestamp {
+        let Self::Memory(memory) = self;
+        memory.parts.clock.now()
+    }
+
+    async fn ask<T>(&self, performance: PerformanceId, command: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command) -> Result<T, Failure> {
+        let line = self.line(performance).ok_or(Failure::BUSY)?;
+        let (reply, answer) = oneshot::channel();
+        line.commands.try_send(command(reply)).map_err(|_| Failure::BUSY)?;
+        answer.await.map_err(|_| Failure::BUSY)?
+    }
+}
+
+/// The rules of a room that calls nobody.
+const NOBODY: AdmissionPolicy = AdmissionPolicy { per_s: 0.0, active_max: 0, pass_ttl_s: 1, claim_within_s: 1 };
+
+fn is_live(view: &PlaceView) -> bool {
+    use boxoffice_core::waiting_room::Stage;
+    match view.stage {
+        Stage::Lobby | Stage::Waiting | Stage::Called | Stage::Entered => true,
+        Stage::Lapsed | Stage::Left => false,
+    }
+}
+
+/// One performance's loop; ends with the process.
+async fn run(line: Arc<Line>, parts: Arc<LoopParts>, mut commands: mpsc::Receiver<Command>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    loop {
+        let wake = next_wake(&line, parts.clock.now());
+        tokio::select! {
+            biased;
+            received = commands.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
+            () = line.rules_changed.notified() => (),
+            () = tokio::time::sleep(wake) => (),
+        }
+        let (changes, answers) = decide(&line, &parts, batch.drain(..));
+        let saved = save(&line, &parts, &changes).await;
+        if saved.is_ok() && !changes.is_empty() {
+            line.room.write().apply(&changes);
+        }
+        answer(&line, &parts, answers, &saved);
+        publish(&line, &parts, &changes, saved.is_ok());
+        if saved.is_err() {
+            parts.metrics.failure("room");
+            reload(&line, &parts).await;
+        }
+    }
+}
+
+/// After a failure nobody knows what the journal took: the room is put together from it again.
+async fn reload(line: &Line, parts: &LoopParts) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let room = parts.store.load_room(line.performance.performance_id, line.performance.epoch, parts.clock.now()).await;
+        if let Ok(room) = room {
+            *line.room.write() = room;
+            return;
+        }
+    }
+}
+
+fn next_wake(line: &Line, now: Timestamp) -> Duration {
+    let rules = line.performance.rules();
+    let at = line.room.read().next_wake(&rules.sale, &rules.admission.unwrap_or(NOBODY), now);
+    at.map_or(LOOK_EVERY, |at| Duration::from_micros(at.since_us(now))).min(LOOK_EVERY)
+}
+
+fn decide(line: &Line, parts: &LoopParts, batch: impl Iterator<Item = Command>) -> (RoomChanges, Vec<Answer>) {
+    let rules = line.performance.rules();
+    let policy = rules.admission.unwrap_or(NOBODY);
+    let room = line.room.read();
+    let mut draft = Draft::new(&room, parts.clock.now());
+    let mut answers = Vec::new();
+    for command in batch {
+        match command {
+            Command::Join(account, reply) => answers.push(Answer::Join(account, draft.join(account, &rules.sale), reply)),
+            Command::Leave(account, reply) => answers.push(Answer::Leave(draft.leave(account), reply)),
+            Command::Enter(account, reply) => answers.push(Answer::Enter(draft.enter(account, &rules.sale, &policy), reply)),
+            Command::Used(number) => draft.used(number),
+        }
+    }
+    if !answers.is_empty() {
+        parts.metrics.batch_size("room", answers.len());
+    }
+    draft.admit(&rules.sale, &policy);
+    (draft.into_changes(), answers)
+}
+
+async fn save(line: &Line, parts: &LoopParts, changes: &RoomChanges) -> Result<(), Failure> {
+    if !changes.must_be_saved() {
+        return Ok(());
+    }
+    parts.store.journal(line.performance.performance_id, line.performance.epoch, changes.clone()).await
+}
+
+/// Says what was decided, now that it is remembered; or that we are busy.
+fn answer(line: &Line, parts: &LoopParts, answers: Vec<Answer>, saved: &Result<(), Failure>) {
+    let rules = line.performance.rules();
+    let policy = rules.admission.unwrap_or(NOBODY);
+    let now = parts.clock.now();
+    let room = line.room.read();
+    for answer in answers {
+        // A client that has gone is not waited for; what it asked for stands.
+        match answer {
+            Answer::Join(account, decided, reply) => {
+                let view = |new| room.view(account, &rules.sale, &policy, now).map(|view| (view, new)).ok_or(Refusal::NoPlace);
+                let _ = reply.send(saved.clone().map(|()| decided.and_then(view)));
+            }
+            Answer::Leave(decided, reply) => drop(reply.send(saved.clone().map(|()| decided))),
+            Answer::Enter(decided, reply) => drop(reply.send(saved.clone().map(|()| decided))),
+        }
+    }
+}
+
+/// Lets streams and figures follow.
+fn publish(line: &Line, parts: &LoopParts, changes: &RoomChanges, saved: bool) {
+    if !saved || changes.is_empty() {
+        return;
+    }
+    parts.metrics.joins.inc_by(u64::try_from(changes.joined.len()).unwrap_or(0));
+    let id = line.performance.performance_id;
+    let touched = {
+        let room = line.room.read();
+        let called = changes.admission.iter().flat_map(|admission| &admission.called).copied();
+        let others = changes.left.iter().chain(&changes.used).copied().chain(changes.entered.iter().map(|(number, _)| *number));
+        called.chain(others).filter_map(|number| room.place(number).map(|place| place.account)).collect::<Vec<_>>()
+    };
+    for account in touched {
+        parts.live.tell(account, &Happening::Place(id));
+    }
+    line.applied.send_modify(|batches| *batches += 1);
+}

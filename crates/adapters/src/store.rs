@@ -1,0 +1,93 @@
+//! The store remembers: everything that was ever acknowledged, and nothing that was not decided by the core.
+//!
+//! Each method is one command; the store batches commands that arrive together into one transaction and answers when it is
+//! durable. All the SQL there is lives below here; each statement is a named constant beside its function.
+
+use std::sync::Arc;
+
+use boxoffice_core::booking::Work;
+
+use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+
+mod account;
+mod booking;
+mod catalogue;
+mod hold;
+mod kept;
+mod notice;
+mod outbox;
+mod place;
+mod row;
+mod sandbox;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use account::{Account, AccountChange, DEVICES_MAX, Device, DeviceAddress, DevicePut, NewAccount, OperatorPut, Rotation, Session};
+pub use hold::Ask;
+pub use notice::{DeadLetter, Notice, NoticeCounts};
+pub use place::Called;
+
+/// The store, by what keeps it.
+#[derive(Debug)]
+pub enum Store {
+    /// One file, in this process.
+    Sqlite(sqlite::Sqlite),
+}
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `sqlite://PATH`, relative to the working directory or absolute.
+    Sqlite(std::path::PathBuf),
+}
+
+impl std::str::FromStr for StoreUrl {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once("://") {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("sqlite", _)) => Err("names no file; write sqlite://data/boxoffice.db".to_owned()),
+            Some(("mysql", _)) => Err("MySQL is not built in yet; use sqlite://data/boxoffice.db".to_owned()),
+            Some(_) | None => Err("is no store; write sqlite://data/boxoffice.db".to_owned()),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store and brings its schema up to date. `begun` is handed the work of each commit, on the store's
+    /// own thread: it must not block.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] with what cannot be opened and why.
+    pub fn open(url: &StoreUrl, clock: Arc<Clock>, metrics: Arc<Metrics>, begun: impl Fn(Vec<Work>) + Send + 'static) -> Result<Self, Failure> {
+        match url {
+            StoreUrl::Sqlite(path) => sqlite::Sqlite::open(path, clock, metrics, begun).map(Self::Sqlite),
+        }
+    }
+
+    /// Writes what is queued and closes. Nothing may be asked afterwards.
+    pub fn close(self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close(),
+        }
+    }
+
+    /// Whether the store can remember right now.
+    ///
+    /// # Errors
+    /// The failure that a client would meet.
+    pub async fn ping(&self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.write(|tx| tx.rows.execute("UPDATE settings SET value = value WHERE name = ''", []).map(|_| ()).map_err(sqlite::failure)).await,
+        }
+    }
+
+    fn sqlite(&self) -> &sqlite::Sqlite {
+        match self {
+            Self::Sqlite(sqlite) => sqlite,
+        }
+    }
+}

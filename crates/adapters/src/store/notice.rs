@@ -1,0 +1,258 @@
+//! Notices in the store: recorded in the transaction that ends the work that asked for them, so that each is made once.
+
+use boxoffice_core::booking::{BookingState, Work};
+use boxoffice_core::notice::{Channel, Next, Reason};
+use boxoffice_core::{AccountId, BookingId, NoticeId, PerformanceId, Timestamp};
+use rusqlite::{Row, params};
+
+use super::row::{Col, unknown};
+use super::sqlite::{Tx, expect_rows};
+use super::{Store, outbox};
+use crate::failure::Failure;
+
+/// While an attempt is under way nobody else makes one, seconds.
+const ATTEMPT_S: u32 = 60;
+
+/// A message to one fan by one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Names it.
+    pub notice_id: NoticeId,
+    /// To whom.
+    pub account: AccountId,
+    /// About which performance.
+    pub performance: PerformanceId,
+    /// Why.
+    pub reason: Reason,
+    /// About which booking, if it is about one.
+    pub booking: Option<BookingId>,
+    /// How it travels.
+    pub channel: Channel,
+    /// Attempts made.
+    pub tries: u32,
+    /// After which it is of no use.
+    pub useful_until: Timestamp,
+    /// When what it tells was recorded.
+    pub created_at: Timestamp,
+}
+
+/// A notice that was given up, for the operator to see and send again.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// What was to be told.
+    pub notice: Notice,
+}
+
+/// How many notices of a performance went how.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct NoticeCounts {
+    /// Accepted by the provider, or told on a stream.
+    pub sent: u64,
+    /// Dead letters.
+    pub failed: u64,
+    /// 95 % of the last thousand were accepted within this, milliseconds.
+    pub p95_ms: u64,
+}
+
+const INSERT: &str = "INSERT INTO notices (notice_id, account_id, performance_id, reason, booking_id, channel, state, tries, due_at, useful_until, created_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+const UPDATE: &str = "UPDATE notices SET state = ?2, tries = ?3, due_at = ?4 WHERE notice_id = ?1 AND state = 0";
+const SELECT_DUE: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, useful_until, created_at FROM notices \
+     WHERE state = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+const LEASE: &str = "UPDATE notices SET due_at = ?2 WHERE notice_id = ?1";
+const COUNT_DUE: &str = "SELECT EXISTS (SELECT 1 FROM notices WHERE state = 0 AND due_at <= ?1)";
+const SELECT_DEAD: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, useful_until, created_at FROM notices \
+     WHERE state = 2 AND notice_id > ?1 ORDER BY notice_id LIMIT ?2";
+const SELECT_STATE: &str = "SELECT state, performance_id FROM notices WHERE notice_id = ?1";
+const REVIVE: &str = "UPDATE notices SET state = 0, tries = 0, due_at = ?2, useful_until = ?3 WHERE notice_id = ?1 AND state = 2";
+const COUNTS: &str = "SELECT performance_id, state, count(*) FROM notices GROUP BY performance_id, state";
+
+impl Store {
+    /// Ends work and records what became of its notices, so that a repeat of the work makes no second ones. A booking that
+    /// changed since it was told of stays to be told again.
+    ///
+    /// # Errors
+    /// [`Failure`]: nothing is recorded; the work will be taken up again.
+    pub async fn record_notices(&self, done: Vec<(Work, Option<BookingState>)>, notices: Vec<(Notice, Next)>) -> Result<(), Failure> {
+        let step = move |tx: &Tx<'_>| {
+            for (work, told) in &done {
+                match (work, told) {
+                    (Work::TellBooking(booking), Some(told)) if !super::booking::is_still(tx, *booking, told)? => (),
+                    _ => drop(outbox::end(tx, work)?),
+                }
+            }
+            for (notice, next) in &notices {
+                insert(tx, notice, *next)?;
+            }
+            Ok(())
+        };
+        self.sqlite().write(step).await
+    }
+
+    /// Records what became of another attempt.
+    ///
+    /// # Errors
+    /// [`Failure`]: the attempt is made again when its time is over.
+    pub async fn update_notices(&self, notices: Vec<(Notice, Next)>) -> Result<(), Failure> {
+        let step = move |tx: &Tx<'_>| {
+            for (notice, next) in &notices {
+                let (state, due_at) = columns(*next);
+                expect_rows("change notice", tx.change(UPDATE, params![Col(notice.notice_id), state, notice.tries, Col(due_at)])?, 1)?;
+            }
+            Ok(())
+        };
+        self.sqlite().write(step).await
+    }
+
+    /// Notices whose next attempt is due; nobody else gets them for a minute.
+    ///
+    /// # Errors
+    /// [`Failure`]: the next call gets them.
+    pub async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, Failure> {
+        let any = self.sqlite().read(move |rows| rows.prepare_cached(COUNT_DUE)?.query_row([Col(now)], |row| row.get::<_, bool>(0))).await?;
+        if !any {
+            return Ok(Vec::new());
+        }
+        let step = move |tx: &Tx<'_>| {
+            let mut statement = tx.rows.prepare_cached(SELECT_DUE).map_err(super::sqlite::failure)?;
+            let due = statement.query_map(params![Col(tx.now), limit], read_notice).map_err(super::sqlite::failure)?;
+            let due = due.collect::<Result<Vec<_>, _>>().map_err(super::sqlite::failure)?;
+            for notice in &due {
+                tx.change(LEASE, params![Col(notice.notice_id), Col(tx.now.plus_s(ATTEMPT_S))])?;
+            }
+            Ok(due)
+        };
+        self.sqlite().write(step).await
+    }
+
+    /// Dead letters, oldest first.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store cannot be read.
+    pub async fn dead_letters(&self, limit: usize, after: Option<NoticeId>) -> Result<Vec<DeadLetter>, Failure> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = move |rows: &rusqlite::Connection| {
+            let after = after.unwrap_or(NoticeId([0; 16]));
+            let mut statement = rows.prepare_cached(SELECT_DEAD)?;
+            let dead = statement.query_map(params![Col(after), limit], |row| read_notice(row).map(|notice| DeadLetter { notice }))?;
+            dead.collect()
+        };
+        self.sqlite().read(read).await
+    }
+
+    /// Sends a dead letter again; false when there is none with this id. One that waits already is the same.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`]: it may be repeated.
+    pub async fn resend(&self, id: NoticeId) -> Result<bool, Failure> {
+        let step = move |tx: &Tx<'_>| {
+            let found = tx.one(SELECT_STATE, [Col(id)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Col<PerformanceId>>(1)?.0)))?;
+            let Some((state, performance)) = found else { return Ok(false) };
+            if state == 2 {
+                expect_rows("revive notice", tx.change(REVIVE, params![Col(id), Col(tx.now), Col(tx.now.plus_s(3_600))])?, 1)?;
+                tx.kept.revive_notice(performance);
+            }
+            Ok(state != 1)
+        };
+        self.sqlite().write(step).await
+    }
+
+    /// Notes figures for the operator: accepted, dead, and the delays of the accepted ones in milliseconds.
+    pub fn count_notices(&self, performance: PerformanceId, sent: u64, failed: u64, delays_ms: &[u32]) {
+        self.sqlite().kept.count_notices(performance, sent, failed, delays_ms);
+    }
+
+    /// How the notices of a performance went.
+    #[must_use]
+    pub fn notice_counts(&self, performance: PerformanceId) -> NoticeCounts {
+        self.sqlite().kept.notice_counts(performance)
+    }
+
+    /// Takes up the counts where an earlier process left them.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store cannot be read.
+    pub async fn restore_notice_counts(&self) -> Result<(), Failure> {
+        let read = |rows: &rusqlite::Connection| {
+            let mut statement = rows.prepare_cached(COUNTS)?;
+            let counts = statement.query_map([], |row| Ok((row.get::<_, Col<PerformanceId>>(0)?.0, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?)))?;
+            counts.collect::<Result<Vec<_>, _>>()
+        };
+        for (performance, state, count) in self.sqlite().read(read).await? {
+            match state {
+                1 => self.count_notices(performance, u64::from(count), 0, &[]),
+                2 => self.count_notices(performance, 0, u64::from(count), &[]),
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn insert(tx: &Tx<'_>, notice: &Notice, next: Next) -> Result<(), Failure> {
+    let (state, due_at) = columns(next);
+    let made = params![
+        Col(notice.notice_id),
+        Col(notice.account),
+        Col(notice.performance),
+        reason_code(notice.reason),
+        notice.booking.map(Col),
+        channel_code(notice.channel),
+        state,
+        notice.tries,
+        Col(due_at),
+        Col(notice.useful_until),
+        Col(notice.created_at),
+    ];
+    expect_rows("insert notice", tx.change(INSERT, made)?, 1)
+}
+
+fn columns(next: Next) -> (i64, Timestamp) {
+    match next {
+        Next::Sent => (1, Timestamp(0)),
+        Next::RetryAt(at) => (0, at),
+        Next::DeadLetter => (2, Timestamp(0)),
+    }
+}
+
+fn reason_code(reason: Reason) -> i64 {
+    match reason {
+        Reason::YourTurn => 0,
+        Reason::BookingConfirmed => 1,
+        Reason::BookingRefused => 2,
+        Reason::BookingCancelled => 3,
+    }
+}
+
+fn channel_code(channel: Channel) -> i64 {
+    match channel {
+        Channel::Log => 0,
+        Channel::Email => 1,
+    }
+}
+
+fn read_notice(row: &Row<'_>) -> rusqlite::Result<Notice> {
+    let reason = match row.get(3)? {
+        0 => Reason::YourTurn,
+        1 => Reason::BookingConfirmed,
+        2 => Reason::BookingRefused,
+        3 => Reason::BookingCancelled,
+        other => return Err(unknown("reason", other)),
+    };
+    let channel = match row.get(5)? {
+        0 => Channel::Log,
+        1 => Channel::Email,
+        other => return Err(unknown("channel", other)),
+    };
+    Ok(Notice {
+        notice_id: row.get::<_, Col<_>>(0)?.0,
+        account: row.get::<_, Col<_>>(1)?.0,
+        performance: row.get::<_, Col<_>>(2)?.0,
+        reason,
+        booking: row.get::<_, Option<Col<_>>>(4)?.map(|Col(booking)| booking),
+        channel,
+        tries: row.get(6)?,
+        useful_until: row.get::<_, Col<_>>(7)?.0,
+        created_at: row.get::<_, Col<_>>(8)?.0,
+    })
+}

@@ -1,0 +1,148 @@
+//! Live streams: server-sent events as bodies that cost little while nothing happens.
+//!
+//! What concerns everybody is one frame per performance and tick, the same bytes for every listener; what concerns one fan
+//! is sent to that fan at once. Streams end at shutdown with a hint to come back.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use boxoffice_core::PerformanceId;
+use futures_util::stream::unfold;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::app::App;
+use crate::problem::Problem;
+
+/// A comment is sent this often while nothing happens, so that a dead peer is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Said at the end of a stream that the server ends.
+const COME_BACK: &[u8] = b"retry: 1000\nevent: reconnect\ndata: {}\n\n";
+
+/// The right to one open stream; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Ticket {
+    /// Takes one of the streams that may be open at once.
+    pub(crate) fn take(app: &App) -> Result<Self, Problem> {
+        let permit = Arc::clone(&app.streams).try_acquire_owned();
+        permit.map(|permit| Self { _permit: permit }).map_err(|_| {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", "All live streams are in use; poll instead, or try again.").retry(5)
+        })
+    }
+}
+
+/// What feeds a stream: gives the next bytes, or nothing when it has ended.
+pub(crate) trait Source: Send + 'static {
+    /// The next bytes to send. Must be safe to drop between two of them.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// The answer that streams from this source until it, the client or the server ends.
+pub(crate) fn respond<S: Source>(app: &App, ticket: Ticket, source: S) -> Response {
+    let body = Body::from_stream(unfold(Some((source, ticket, app.shutdown.clone())), step));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let mut response = (headers, body).into_response();
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+type Open<S> = (S, Ticket, watch::Receiver<bool>);
+
+async fn step<S: Source>(open: Option<Open<S>>) -> Option<(Result<Bytes, Infallible>, Option<Open<S>>)> {
+    let (mut source, ticket, mut shutdown) = open?;
+    if *shutdown.borrow() {
+        return Some((Ok(Bytes::from_static(COME_BACK)), None));
+    }
+    let next = tokio::select! {
+        biased;
+        _ = shutdown.wait_for(|ending| *ending) => return Some((Ok(Bytes::from_static(COME_BACK)), None)),
+        next = source.next() => next?,
+        () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b": still here\n\n"),
+    };
+    Some((Ok(next), Some((source, ticket, shutdown))))
+}
+
+/// One event as it goes over the wire.
+pub(crate) fn event(name: &str, id: Option<&str>, data: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(data).expect("our own bodies are JSON");
+    let mut text = String::with_capacity(data.len() + 64);
+    for (field, value) in [("id", id), ("event", Some(name)), ("data", Some(data.as_str()))] {
+        if let Some(value) = value {
+            text.push_str(field);
+            text.push_str(": ");
+            text.push_str(value);
+            text.push('\n');
+        }
+    }
+    text.push('\n');
+    Bytes::from(text)
+}
+
+/// Frames that all listeners of a performance share; each kind of stream has one of these.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    feeds: Mutex<HashMap<PerformanceId, Weak<watch::Sender<Bytes>>>>,
+}
+
+impl Shared {
+    /// The performance's frames: the latest is there at once. The first listener starts `feed`, which ends by itself when the
+    /// last one has gone: it is asked for the latest frame every `tick`.
+    pub(crate) fn listen(&self, id: PerformanceId, tick: Duration, mut frame: impl FnMut() -> Bytes + Send + 'static) -> Listener {
+        let mut feeds = self.feeds.lock();
+        if let Some(sender) = feeds.get(&id).and_then(Weak::upgrade) {
+            let frames = sender.subscribe();
+            return Listener { frames, _feed: sender };
+        }
+        feeds.retain(|_, feed| feed.strong_count() > 0);
+        let sender = Arc::new(watch::channel(frame()).0);
+        feeds.insert(id, Arc::downgrade(&sender));
+        let feed = Arc::downgrade(&sender);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(tick).await;
+                let Some(sender) = feed.upgrade() else { return };
+                let next = frame();
+                sender.send_if_modified(|last| {
+                    let changed = *last != next;
+                    *last = next;
+                    changed
+                });
+            }
+        });
+        Listener { frames: sender.subscribe(), _feed: sender }
+    }
+}
+
+/// Listens to shared frames; the feed lives while there is one of these.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    frames: watch::Receiver<Bytes>,
+    _feed: Arc<watch::Sender<Bytes>>,
+}
+
+impl Listener {
+    /// The latest frame, which counts as seen.
+    pub(crate) fn latest(&mut self) -> Bytes {
+        self.frames.borrow_and_update().clone()
+    }
+
+    /// The next frame that differs from the last one seen.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        self.frames.changed().await.ok()?;
+        Some(self.latest())
+    }
+}

@@ -1,0 +1,77 @@
+//! What JSON bodies are made of: times, money, lists. Wire types live in this crate and convert by hand.
+
+use boxoffice_core::money::AMOUNT_MINOR_MAX;
+use boxoffice_core::{Currency, Money, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// An instant: RFC 3339, UTC.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = DateTime, examples("2026-11-23T12:00:00Z"))]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+/// Earliest and latest instants taken in: years 1 to 9998.
+const TIME_MIN_S: i64 = -62_135_596_800;
+const TIME_MAX_S: i64 = 253_370_764_800;
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let time = jiff::Timestamp::from_microsecond(self.0.0.clamp(TIME_MIN_S * 1_000_000, TIME_MAX_S * 1_000_000));
+        serializer.collect_str(&time.map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom("not a time; write RFC 3339, such as 2026-11-23T12:00:00Z");
+        let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+        if !(TIME_MIN_S..=TIME_MAX_S).contains(&time.as_second()) {
+            return Err(wrong());
+        }
+        Ok(Self(Timestamp(time.as_microsecond())))
+    }
+}
+
+/// An amount in whole minor units and its currency (ISO 4217).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MoneyBody {
+    /// Whole minor units; won have none smaller.
+    #[schema(minimum = 0, examples(132000))]
+    pub(crate) amount_minor: i64,
+    /// Three capital letters.
+    #[schema(examples("KRW"))]
+    pub(crate) currency: String,
+}
+
+impl From<Money> for MoneyBody {
+    fn from(money: Money) -> Self {
+        Self { amount_minor: money.amount_minor, currency: money.currency.as_str().to_owned() }
+    }
+}
+
+impl MoneyBody {
+    /// The amount, checked; the text names the field below `field`.
+    pub(crate) fn check(&self, field: &str) -> Result<Money, String> {
+        let currency: Currency = self.currency.parse().map_err(|wrong| format!("{field}.currency: {wrong}"))?;
+        if !(0..=AMOUNT_MINOR_MAX).contains(&self.amount_minor) {
+            return Err(format!("{field}.amount_minor: must be 0 to {AMOUNT_MINOR_MAX}"));
+        }
+        Ok(Money { amount_minor: self.amount_minor, currency })
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    /// In the list's order.
+    pub(crate) items: Vec<T>,
+    /// Ask with `?cursor=` for what follows; null at the end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// Tells "not given" from "given as null" in a change.
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}

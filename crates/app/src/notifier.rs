@@ -1,0 +1,313 @@
+//! The notifier: tells fans that it is their turn, and what became of their bookings.
+//!
+//! Work comes as the store commits it, and again from the outbox when it was not ended. What was sent is recorded in the
+//! transaction that ends the work, so that nothing is told twice unless a crash falls between sending and recording.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxoffice_adapters::Failure;
+use boxoffice_adapters::clock::Clock;
+use boxoffice_adapters::live::{Happening, Live};
+use boxoffice_adapters::metrics::Metrics;
+use boxoffice_adapters::notify::{CONNECTIONS_MAX, Mailer, Message, link, notice_id};
+use boxoffice_adapters::performance::{Catalogue, Performance};
+use boxoffice_adapters::store::{Account, Notice, Store};
+use boxoffice_core::booking::{Booking, BookingState, Work};
+use boxoffice_core::notice::{self, Attempt, Channel, Next, Reason};
+use boxoffice_core::seating::{SeatNo, Spot};
+use boxoffice_core::{AccountId, BookingId, Money, PerformanceId, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+/// Works taken at once.
+const BATCH_MAX: usize = 256;
+/// Batches under way at once, so that a slow mail server does not stand in the way of those who are told on a stream.
+const BATCHES_MAX: usize = 8;
+/// A work that was taken up so often without an end is given up: its fans may have been told that often.
+const TRIES_MAX: u32 = 3;
+/// How long news of a booking is of use, seconds.
+const BOOKING_USEFUL_S: u32 = 24 * 3_600;
+
+/// What the notifier works with.
+#[derive(Clone)]
+pub(crate) struct Notifier {
+    pub(crate) store: Arc<Store>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) mailer: Arc<Mailer>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) public_url: Arc<str>,
+    /// Work under way here: not taken up a second time meanwhile.
+    pub(crate) under_way: Arc<Mutex<BTreeSet<Work>>>,
+}
+
+/// One fan to be told one thing.
+struct Telling {
+    account: AccountId,
+    performance: Arc<Performance>,
+    reason: Reason,
+    booking: Option<Booking>,
+    recorded_at: Timestamp,
+    useful_until: Timestamp,
+}
+
+impl Notifier {
+    /// Tells what the store has just committed, until the queue closes.
+    pub(crate) async fn run(self, mut begun: mpsc::Receiver<(Work, u32)>) {
+        let places = Arc::new(Semaphore::new(BATCHES_MAX));
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while begun.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let (notifier, mut works) = (self.clone(), std::mem::take(&mut batch));
+            works.retain(|(work, _)| notifier.under_way.lock().insert(work.clone()));
+            tokio::spawn(async move {
+                if let Err(failure) = notifier.tell(&works).await {
+                    notifier.metrics.failure("notify");
+                    tracing::warn!(%failure, "failed to tell fans; it is taken up again");
+                }
+                let mut under_way = notifier.under_way.lock();
+                for (work, _) in &works {
+                    under_way.remove(work);
+                }
+                drop((under_way, place));
+            });
+        }
+    }
+
+    async fn tell(&self, works: &[(Work, u32)]) -> Result<(), Failure> {
+        let (mut tellings, mut done) = (Vec::new(), Vec::new());
+        for (work, tries) in works {
+            match work {
+                Work::Call(performance, last) => {
+                    done.push((work.clone(), None));
+                    if *tries <= TRIES_MAX {
+                        tellings.extend(self.called(*performance, *last).await?);
+                    }
+                }
+                Work::TellBooking(id) => {
+                    let booking = self.store.find_booking(*id).await?;
+                    done.push((work.clone(), booking.as_ref().map(|booking| booking.state.clone())));
+                    if *tries <= TRIES_MAX {
+                        tellings.extend(booking.and_then(|booking| self.of_booking(booking)));
+                    }
+                }
+                Work::Pay(_) | Work::Refund(_) => (),
+            }
+        }
+        let accounts = self.store.recipients(tellings.iter().map(|telling| telling.account).collect()).await?;
+        let mut sent = self.send_all(tellings, &accounts).await;
+        self.count(&mut sent);
+        self.store.record_notices(done, sent).await
+    }
+
+    /// Who is to be called by this admission; nobody once their slots are over.
+    async fn called(&self, id: PerformanceId, last: u32) -> Result<Vec<Telling>, Failure> {
+        let Some(performance) = self.catalogue.performance(id) else { return Ok(Vec::new()) };
+        let called = self.store.called_by(id, performance.epoch, last).await?;
+        let now = self.clock.now();
+        let of_use = called.into_iter().filter(|called| now < called.expires_at);
+        Ok(of_use
+            .map(|called| Telling {
+                account: called.account,
+                performance: Arc::clone(&performance),
+                reason: Reason::YourTurn,
+                booking: None,
+                recorded_at: called.at,
+                useful_until: called.expires_at,
+            })
+            .collect())
+    }
+
+    fn of_booking(&self, booking: Booking) -> Option<Telling> {
+        let reason = match booking.state {
+            BookingState::Pending => return None,
+            BookingState::Confirmed => Reason::BookingConfirmed,
+            BookingState::Refused(_) => Reason::BookingRefused,
+            BookingState::Cancelled => Reason::BookingCancelled,
+        };
+        if reason == Reason::BookingCancelled {
+            self.live.booking(&Arc::new(booking.clone()));
+        }
+        Some(Telling {
+            account: booking.account_id,
+            performance: self.catalogue.performance(booking.performance_id)?,
+            reason,
+            recorded_at: booking.changed_at,
+            useful_until: booking.changed_at.plus_s(BOOKING_USEFUL_S),
+            booking: Some(booking),
+        })
+    }
+
+    /// Tells those who listen, and sends to the others what is to be sent; what became of each.
+    async fn send_all(&self, tellings: Vec<Telling>, accounts: &HashMap<AccountId, Account>) -> Vec<(Notice, Next)> {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (mut results, mut sending) = (Vec::new(), JoinSet::new());
+        for telling in tellings {
+            let Some(account) = accounts.get(&telling.account) else { continue };
+            let listening = self.live.is_listening(telling.account);
+            if listening {
+                self.tell_live(&telling);
+            }
+            let Some(channel) = notice::channel(telling.reason, account.wishes, listening, self.mailer.channel()) else { continue };
+            let (notice, message) = (self.notice(&telling, channel), self.message(&telling, account));
+            if channel == Channel::Log {
+                // Nothing to wait for: no task either.
+                let attempt = self.mailer.send(&message, self.clock.now()).await;
+                results.push(self.after(notice, attempt));
+                continue;
+            }
+            let (notifier, places) = (self.clone(), Arc::clone(&places));
+            sending.spawn(async move {
+                let _place = places.acquire_owned().await;
+                let attempt = notifier.mailer.send(&message, notifier.clock.now()).await;
+                notifier.after(notice, attempt)
+            });
+        }
+        while let Some(result) = sending.join_next().await {
+            results.extend(result.ok());
+        }
+        results
+    }
+
+    fn tell_live(&self, telling: &Telling) {
+        let booking = telling.booking.as_ref().map(|booking| booking.booking_id);
+        let id = telling.performance.performance_id;
+        self.live.tell(telling.account, &Happening::Notice(id, telling.reason, booking, telling.recorded_at));
+        if telling.reason == Reason::YourTurn {
+            self.metrics.notice("stream", "sent");
+            self.observe(id, telling.recorded_at);
+        }
+    }
+
+    fn notice(&self, telling: &Telling, channel: Channel) -> Notice {
+        let booking = telling.booking.as_ref().map(|booking| booking.booking_id);
+        let performance = telling.performance.performance_id;
+        let subject = booking.map_or_else(|| performance.to_string(), |booking| booking.to_string());
+        Notice {
+            notice_id: notice_id(telling.account, telling.reason, &subject, telling.recorded_at),
+            account: telling.account,
+            performance,
+            reason: telling.reason,
+            booking,
+            channel,
+            tries: 0,
+            useful_until: telling.useful_until,
+            created_at: telling.recorded_at,
+        }
+    }
+
+    fn message(&self, telling: &Telling, account: &Account) -> Message {
+        let (performance, booking) = (&telling.performance, telling.booking.as_ref());
+        Message {
+            to_email: account.email.clone(),
+            to_name: account.name.clone(),
+            locale: account.locale,
+            reason: telling.reason,
+            title: performance.event.title.clone(),
+            starts_at: performance.starts_at,
+            url: link(&self.public_url, performance.performance_id, telling.reason, booking.map(|booking| booking.booking_id)),
+            useful_until: (telling.reason == Reason::YourTurn).then_some(telling.useful_until),
+            seats: booking.iter().flat_map(|booking| &booking.seats).map(|seat| seat_line(performance, *seat)).collect(),
+            total: booking.map(|booking| Money { amount_minor: booking.total_minor, currency: performance.currency }),
+            why: booking.and_then(|booking| match booking.state {
+                BookingState::Refused(why) => Some(why),
+                BookingState::Pending | BookingState::Confirmed | BookingState::Cancelled => None,
+            }),
+        }
+    }
+
+    fn after(&self, mut notice: Notice, attempt: Attempt) -> (Notice, Next) {
+        notice.tries += 1;
+        let now = self.clock.now();
+        // The id is as good as chance here: it spreads the retries of many notices.
+        let jitter_ms = u64::from(notice.notice_id.0[15]) * 4;
+        let next = notice::after(attempt, notice.tries, notice.useful_until, jitter_ms, now);
+        (notice, next)
+    }
+
+    fn count(&self, results: &mut [(Notice, Next)]) {
+        for (notice, next) in results {
+            let channel = match notice.channel {
+                Channel::Log => "log",
+                Channel::Email => "email",
+            };
+            match next {
+                Next::Sent => {
+                    self.metrics.notice(channel, "sent");
+                    self.observe(notice.performance, notice.created_at);
+                }
+                Next::RetryAt(_) => self.metrics.notice(channel, "retried"),
+                Next::DeadLetter => {
+                    self.metrics.notice(channel, "failed");
+                    self.store.count_notices(notice.performance, 0, 1, &[]);
+                }
+            }
+        }
+    }
+
+    fn observe(&self, performance: PerformanceId, recorded_at: Timestamp) {
+        let delay_us = self.clock.now().since_us(recorded_at);
+        #[expect(clippy::cast_precision_loss, reason = "a duration in seconds for a histogram")]
+        self.metrics.notice_delay.observe(delay_us as f64 / 1e6);
+        self.store.count_notices(performance, 1, 0, &[u32::try_from(delay_us / 1_000).unwrap_or(u32::MAX)]);
+    }
+
+    /// Sends again what is to be sent again, every second, until the process ends.
+    pub(crate) async fn retry(self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if let Err(failure) = self.retry_due().await {
+                self.metrics.failure("notify");
+                tracing::warn!(%failure, "failed to send notices again; the next second tries");
+            }
+        }
+    }
+
+    async fn retry_due(&self) -> Result<(), Failure> {
+        let limit = u32::try_from(BATCH_MAX).expect("a small constant");
+        let due = self.store.due_notices(self.clock.now(), limit).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let accounts = self.store.recipients(due.iter().map(|notice| notice.account).collect()).await?;
+        let bookings: Vec<BookingId> = due.iter().filter_map(|notice| notice.booking).collect();
+        let bookings: HashMap<_, _> = self.store.find_bookings(bookings).await?.into_iter().map(|booking| (booking.booking_id, booking)).collect();
+        let mut sending = JoinSet::new();
+        for notice in due {
+            let Some((performance, account)) = self.catalogue.performance(notice.performance).zip(accounts.get(&notice.account)) else { continue };
+            let telling = Telling {
+                account: notice.account,
+                performance,
+                reason: notice.reason,
+                booking: notice.booking.and_then(|id| bookings.get(&id).cloned()),
+                recorded_at: notice.created_at,
+                useful_until: notice.useful_until,
+            };
+            let (notifier, message) = (self.clone(), self.message(&telling, account));
+            sending.spawn(async move {
+                let attempt = notifier.mailer.send(&message, notifier.clock.now()).await;
+                notifier.after(notice, attempt)
+            });
+        }
+        let mut results = Vec::new();
+        while let Some(result) = sending.join_next().await {
+            results.extend(result.ok());
+        }
+        self.count(&mut results);
+        self.store.update_notices(results).await
+    }
+}
+
+/// A seat as a person reads it.
+fn seat_line(performance: &Performance, seat: SeatNo) -> String {
+    let plan = performance.plan();
+    let section = |number: boxoffice_core::seating::SectionNo| &plan.sections()[usize::from(number.0)];
+    match plan.spot(seat) {
+        Spot::Seat { section: number, row, number: seat, .. } => format!("{}, row {row}, seat {seat}", section(number)),
+        Spot::Area { area, section: number } => format!("{}, {area}", section(number)),
+    }
+}
