@@ -81,20 +81,23 @@ struct Line {
     applied: watch::Sender<u64>,
 }
 
+/// Where an answer goes: what was decided, or that we failed.
+type Reply<T> = oneshot::Sender<Result<Result<T, Refusal>, Failure>>;
+
 /// What a fan (or the worker) asks of a room.
 #[derive(Debug)]
 enum Command {
-    Join(AccountId, oneshot::Sender<Result<Result<(PlaceView, bool), Refusal>, Failure>>),
-    Leave(AccountId, oneshot::Sender<Result<Result<(), Refusal>, Failure>>),
-    Enter(AccountId, oneshot::Sender<Result<Result<(u32, Timestamp, bool), Refusal>, Failure>>),
+    Join(AccountId, Reply<(PlaceView, bool)>),
+    Leave(AccountId, Reply<()>),
+    Enter(AccountId, Reply<(u32, Timestamp, bool)>),
     Used(u32),
 }
 
 /// What a batch has decided and not yet said.
 enum Answer {
-    Join(AccountId, Result<bool, Refusal>, oneshot::Sender<Result<Result<(PlaceView, bool), Refusal>, Failure>>),
-    Leave(Result<(), Refusal>, oneshot::Sender<Result<Result<(), Refusal>, Failure>>),
-    Enter(Result<(u32, Timestamp, bool), Refusal>, oneshot::Sender<Result<Result<(u32, Timestamp, bool), Refusal>, Failure>>),
+    Join(AccountId, Result<bool, Refusal>, Reply<(PlaceView, bool)>),
+    Leave(Result<(), Refusal>, Reply<()>),
+    Enter(Result<(u32, Timestamp, bool), Refusal>, Reply<(u32, Timestamp, bool)>),
 }
 
 impl Room {

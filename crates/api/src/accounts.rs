@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use boxoffice_adapters::notify::Locale;
-use boxoffice_adapters::store::{Account, AccountChange, Device, DeviceAddress, DevicePut, NewAccount, Rotation, Session};
+use boxoffice_adapters::store::{
+    Account, AccountChange, Device, DeviceAddress, DevicePut, NewAccount, Rotation, Session,
+};
 use boxoffice_core::{AccountId, DeviceId, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -143,8 +145,16 @@ impl From<Account> for AccountBody {
             name: account.name,
             locale: account.locale.into(),
             phone: account.phone,
-            notices: NoticesBody { push: wishes.push, email: wishes.email, sms: wishes.sms },
-            role: if account.operator { RoleBody::Operator } else { RoleBody::Fan },
+            notices: NoticesBody {
+                push: wishes.push,
+                email: wishes.email,
+                sms: wishes.sms,
+            },
+            role: if account.operator {
+                RoleBody::Operator
+            } else {
+                RoleBody::Fan
+            },
         }
     }
 }
@@ -185,24 +195,50 @@ pub(crate) struct NoticesChangeBody {
     (status = 409, description = "`email-taken`"),
     (status = 503, description = "`busy`: too many at once; try again after `Retry-After`"),
 ))]
-pub(crate) async fn create_account(State(app): State<App>, Json(new): Json<NewAccountBody>) -> Result<Response, Problem> {
-    let NewAccountBody { email, password, name, locale } = new;
+pub(crate) async fn create_account(
+    State(app): State<App>,
+    Json(new): Json<NewAccountBody>,
+) -> Result<Response, Problem> {
+    let NewAccountBody {
+        email,
+        password,
+        name,
+        locale,
+    } = new;
     check(email_fault(&email))?;
     check(name_fault(&name))?;
     if let Some(fault) = password_fault(&password, &email, &name) {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "weak-password", fault));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "weak-password",
+            fault,
+        ));
     }
     // Looked up first as well: a taken address must not cost a hash.
     if app.store.account_by_email(email.clone()).await?.is_some() {
         return Err(email_taken());
     }
-    let (account_id, locale) = (AccountId::from(uuid::Uuid::now_v7()), locale.unwrap_or(LocaleBody::En));
+    let (account_id, locale) = (
+        AccountId::from(uuid::Uuid::now_v7()),
+        locale.unwrap_or(LocaleBody::En),
+    );
     let password_hash = app.auth.hash(password).await?;
-    let new = NewAccount { account_id, email: email.clone(), name: name.clone(), locale: locale.into(), password_hash };
+    let new = NewAccount {
+        account_id,
+        email: email.clone(),
+        name: name.clone(),
+        locale: locale.into(),
+        password_hash,
+    };
     if !app.store.create_account(new).await? {
         return Err(email_taken());
     }
-    let made = AccountMadeBody { account_id: account_id.to_string(), email, name, locale };
+    let made = AccountMadeBody {
+        account_id: account_id.to_string(),
+        email,
+        name,
+        locale,
+    };
     Ok((StatusCode::CREATED, axum::Json(made)).into_response())
 }
 
@@ -212,8 +248,15 @@ pub(crate) async fn create_account(State(app): State<App>, Json(new): Json<NewAc
     (status = 401, description = "`login-required`"),
     (status = 503, description = "`busy`"),
 ))]
-pub(crate) async fn my_account(State(app): State<App>, fan: Fan) -> Result<axum::Json<AccountBody>, Problem> {
-    let account = app.store.account(fan.account).await?.ok_or_else(Problem::login_required)?;
+pub(crate) async fn my_account(
+    State(app): State<App>,
+    fan: Fan,
+) -> Result<axum::Json<AccountBody>, Problem> {
+    let account = app
+        .store
+        .account(fan.account)
+        .await?
+        .ok_or_else(Problem::login_required)?;
     Ok(axum::Json(account.into()))
 }
 
@@ -224,13 +267,33 @@ pub(crate) async fn my_account(State(app): State<App>, fan: Fan) -> Result<axum:
     (status = 401, description = "`login-required`"),
     (status = 503, description = "`busy`"),
 ))]
-pub(crate) async fn change_my_account(State(app): State<App>, fan: Fan, Json(change): Json<AccountChangeBody>) -> Result<axum::Json<AccountBody>, Problem> {
-    let AccountChangeBody { name, locale, phone, notices } = change;
+pub(crate) async fn change_my_account(
+    State(app): State<App>,
+    fan: Fan,
+    Json(change): Json<AccountChangeBody>,
+) -> Result<axum::Json<AccountBody>, Problem> {
+    let AccountChangeBody {
+        name,
+        locale,
+        phone,
+        notices,
+    } = change;
     check(name.as_deref().and_then(name_fault))?;
     check(phone.iter().flatten().find_map(|phone| phone_fault(phone)))?;
     let NoticesChangeBody { push, email, sms } = notices.unwrap_or_default();
-    let change = AccountChange { name, locale: locale.map(Locale::from), phone, push, email, sms };
-    let account = app.store.change_account(fan.account, change).await?.ok_or_else(Problem::login_required)?;
+    let change = AccountChange {
+        name,
+        locale: locale.map(Locale::from),
+        phone,
+        push,
+        email,
+        sms,
+    };
+    let account = app
+        .store
+        .change_account(fan.account, change)
+        .await?
+        .ok_or_else(Problem::login_required)?;
     Ok(axum::Json(account.into()))
 }
 
@@ -264,17 +327,27 @@ pub(crate) struct SessionBody {
     (status = 401, description = "`bad-credentials`: no account has this address and password"),
     (status = 503, description = "`busy`: too many log in at once; try again after `Retry-After`"),
 ))]
-pub(crate) async fn create_session(State(app): State<App>, Json(new): Json<NewSessionBody>) -> Result<Response, Problem> {
+pub(crate) async fn create_session(
+    State(app): State<App>,
+    Json(new): Json<NewSessionBody>,
+) -> Result<Response, Problem> {
     let NewSessionBody { email, password } = new;
     check(longer("email", &email, EMAIL_MAX))?;
     check(longer("password", &password, PASSWORD_MAX))?;
     let (account, hash) = app.store.account_by_email(email).await?.unzip();
     let known = app.auth.is_password(password, hash).await?;
     let Some(account) = account.filter(|_| known) else {
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "bad-credentials", "No account has this address and password."));
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "bad-credentials",
+            "No account has this address and password.",
+        ));
     };
     let session_id = SessionId::from(uuid::Uuid::now_v7());
-    let session = app.store.create_session(session_id, &account, app.auth.refresh_ttl_s()).await?;
+    let session = app
+        .store
+        .create_session(session_id, &account, app.auth.refresh_ttl_s())
+        .await?;
     tokens(&app, StatusCode::CREATED, &session)
 }
 
@@ -296,11 +369,31 @@ pub(crate) struct RefreshBody {
     (status = 401, description = "`session-ended`: log in again; the token was spent, has run out, or is none of ours"),
     (status = 503, description = "`busy`: try the same again, nothing is spent"),
 ))]
-pub(crate) async fn refresh_session(State(app): State<App>, Json(body): Json<RefreshBody>) -> Result<Response, Problem> {
-    check(longer("refresh_token", &body.refresh_token, REFRESH_TOKEN_MAX))?;
-    let ended = || Problem::new(StatusCode::UNAUTHORIZED, "session-ended", "This login has ended; log in again (POST /api/v1/sessions).");
-    let (session_id, generation) = app.auth.read_refresh(&body.refresh_token).ok_or_else(ended)?;
-    match app.store.rotate_session(session_id, generation, app.auth.refresh_ttl_s()).await? {
+pub(crate) async fn refresh_session(
+    State(app): State<App>,
+    Json(body): Json<RefreshBody>,
+) -> Result<Response, Problem> {
+    check(longer(
+        "refresh_token",
+        &body.refresh_token,
+        REFRESH_TOKEN_MAX,
+    ))?;
+    let ended = || {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "session-ended",
+            "This login has ended; log in again (POST /api/v1/sessions).",
+        )
+    };
+    let (session_id, generation) = app
+        .auth
+        .read_refresh(&body.refresh_token)
+        .ok_or_else(ended)?;
+    match app
+        .store
+        .rotate_session(session_id, generation, app.auth.refresh_ttl_s())
+        .await?
+    {
         Rotation::Good(session) => tokens(&app, StatusCode::OK, &session),
         Rotation::Refused => Err(ended()),
         Rotation::Ended(at) => {
@@ -386,13 +479,27 @@ pub(crate) struct DeviceBody {
         (status = 401, description = "`login-required`"),
         (status = 503, description = "`busy`"),
     ))]
-pub(crate) async fn devices(State(app): State<App>, fan: Fan, part: Part) -> Result<axum::Json<Page<DeviceBody>>, Problem> {
+pub(crate) async fn devices(
+    State(app): State<App>,
+    fan: Fan,
+    part: Part,
+) -> Result<axum::Json<Page<DeviceBody>>, Problem> {
     let wrong = |_| Problem::bad_request("cursor: none of ours; take it from `next_cursor`.");
-    let after: Option<DeviceId> = part.cursor.as_deref().map(str::parse).transpose().map_err(wrong)?;
+    let after: Option<DeviceId> = part
+        .cursor
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(wrong)?;
     let devices = app.store.devices(fan.account).await?;
-    let mut rest = devices.iter().filter(|device| Some(device.device_id) > after);
+    let mut rest = devices
+        .iter()
+        .filter(|device| Some(device.device_id) > after);
     let items: Vec<DeviceBody> = rest.by_ref().take(part.limit).map(device_body).collect();
-    let next_cursor = rest.next().and(items.last()).map(|device| device.device_id.clone());
+    let next_cursor = rest
+        .next()
+        .and(items.last())
+        .map(|device| device.device_id.clone());
     Ok(axum::Json(Page { items, next_cursor }))
 }
 
@@ -407,7 +514,12 @@ pub(crate) async fn devices(State(app): State<App>, fan: Fan, part: Part) -> Res
         (status = 422, description = "`too-many-devices`: there are 20; delete one"),
         (status = 503, description = "`busy`"),
     ))]
-pub(crate) async fn put_device(State(app): State<App>, fan: Fan, Id(device_id): Id<DeviceId>, Json(new): Json<NewDeviceBody>) -> Result<Response, Problem> {
+pub(crate) async fn put_device(
+    State(app): State<App>,
+    fan: Fan,
+    Id(device_id): Id<DeviceId>,
+    Json(new): Json<NewDeviceBody>,
+) -> Result<Response, Problem> {
     let address = address(new).map_err(Problem::bad_request)?;
     let device = Device { device_id, address };
     let body = device_body(&device);
@@ -415,7 +527,11 @@ pub(crate) async fn put_device(State(app): State<App>, fan: Fan, Id(device_id): 
         DevicePut::New => StatusCode::CREATED,
         DevicePut::Known => StatusCode::OK,
         DevicePut::TooMany => {
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-many-devices", "You have 20 devices; delete one first."));
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too-many-devices",
+                "You have 20 devices; delete one first.",
+            ));
         }
     };
     Ok((status, axum::Json(body)).into_response())
@@ -431,20 +547,42 @@ pub(crate) async fn put_device(State(app): State<App>, fan: Fan, Id(device_id): 
         (status = 404, description = "`not-found`: no such device of yours"),
         (status = 503, description = "`busy`"),
     ))]
-pub(crate) async fn delete_device(State(app): State<App>, fan: Fan, Id(device_id): Id<DeviceId>) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete_device(
+    State(app): State<App>,
+    fan: Fan,
+    Id(device_id): Id<DeviceId>,
+) -> Result<StatusCode, Problem> {
     let deleted = app.store.delete_device(fan.account, device_id).await?;
-    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
+    if deleted {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found())
+    }
 }
 
 fn email_taken() -> Problem {
-    Problem::new(StatusCode::CONFLICT, "email-taken", "There is an account with this address; log in, or take another.")
+    Problem::new(
+        StatusCode::CONFLICT,
+        "email-taken",
+        "There is an account with this address; log in, or take another.",
+    )
 }
 
 /// The answer with a session's tokens, which no cache may keep.
 fn tokens(app: &App, status: StatusCode, session: &Session) -> Result<Response, Problem> {
     let pair = app.auth.pair(session)?;
-    let body = SessionBody { access_token: pair.access_token, token_type: "Bearer", expires_in: pair.expires_in_s, refresh_token: pair.refresh_token };
-    Ok((status, [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], axum::Json(body)).into_response())
+    let body = SessionBody {
+        access_token: pair.access_token,
+        token_type: "Bearer",
+        expires_in: pair.expires_in_s,
+        refresh_token: pair.refresh_token,
+    };
+    Ok((
+        status,
+        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        axum::Json(body),
+    )
+        .into_response())
 }
 
 fn device_body(device: &Device) -> DeviceBody {
@@ -453,7 +591,10 @@ fn device_body(device: &Device) -> DeviceBody {
         DeviceAddress::Apns(_) => ChannelBody::Apns,
         DeviceAddress::WebPush(_) => ChannelBody::WebPush,
     };
-    DeviceBody { device_id: device.device_id.to_string(), channel }
+    DeviceBody {
+        device_id: device.device_id.to_string(),
+        channel,
+    }
 }
 
 fn check(fault: Option<String>) -> Result<(), Problem> {
@@ -461,41 +602,68 @@ fn check(fault: Option<String>) -> Result<(), Problem> {
 }
 
 fn longer(field: &str, text: &str, max: usize) -> Option<String> {
-    (text.chars().count() > max).then(|| format!("{field}: too long; take at most {max} characters."))
+    (text.chars().count() > max)
+        .then(|| format!("{field}: too long; take at most {max} characters."))
 }
 
 /// What is wrong with an address. Whether it exists, only a mail to it can tell.
 fn email_fault(email: &str) -> Option<String> {
     let too_long = longer("email", email, EMAIL_MAX);
-    let local_fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&byte);
-    let atoms = |text: &str| text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(local_fits));
+    let local_fits =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&byte);
+    let atoms = |text: &str| {
+        text.split('.')
+            .all(|atom| !atom.is_empty() && atom.bytes().all(local_fits))
+    };
     let label = |label: &str| {
-        let fits = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits = label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         fits && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     let good = email.split_once('@').is_some_and(|(local, domain)| {
         local.len() <= 64 && atoms(local) && domain.contains('.') && domain.split('.').all(label)
     });
-    too_long.or_else(|| (!good).then(|| "email: not an e-mail address; write it plainly, such as minji@example.com.".to_owned()))
+    too_long.or_else(|| {
+        (!good).then(|| {
+            "email: not an e-mail address; write it plainly, such as minji@example.com.".to_owned()
+        })
+    })
 }
 
 fn name_fault(name: &str) -> Option<String> {
-    let empty = name.trim().is_empty().then(|| "name: empty; say what to call you.".to_owned());
-    let control = name.chars().any(char::is_control).then(|| "name: has a control character, such as a line break; leave it out.".to_owned());
+    let empty = name
+        .trim()
+        .is_empty()
+        .then(|| "name: empty; say what to call you.".to_owned());
+    let control = name
+        .chars()
+        .any(char::is_control)
+        .then(|| "name: has a control character, such as a line break; leave it out.".to_owned());
     empty.or_else(|| longer("name", name, NAME_MAX)).or(control)
 }
 
 fn phone_fault(phone: &str) -> Option<String> {
-    let (digits, others): (Vec<char>, Vec<char>) = phone.strip_prefix('+').unwrap_or(phone).chars().partition(char::is_ascii_digit);
-    let good = phone.chars().count() <= 32 && (5..=15).contains(&digits.len()) && others.iter().all(|other| " -.()".contains(*other));
-    (!good).then(|| "phone: not a telephone number; write 5 to 15 digits, such as +82 10-1234-5678.".to_owned())
+    let (digits, others): (Vec<char>, Vec<char>) = phone
+        .strip_prefix('+')
+        .unwrap_or(phone)
+        .chars()
+        .partition(char::is_ascii_digit);
+    let good = phone.chars().count() <= 32
+        && (5..=15).contains(&digits.len())
+        && others.iter().all(|other| " -.()".contains(*other));
+    (!good).then(|| {
+        "phone: not a telephone number; write 5 to 15 digits, such as +82 10-1234-5678.".to_owned()
+    })
 }
 
 /// The address in a device's body: what its channel needs and nothing else.
 fn address(new: NewDeviceBody) -> Result<DeviceAddress, String> {
     let token = |name: &str| match (&new.token, &new.subscription) {
         (Some(token), None) => token_fault(token).map_or_else(|| Ok(token.clone()), Err),
-        (None, _) => Err(format!("token: missing; {name} needs the one that its service gave the app.")),
+        (None, _) => Err(format!(
+            "token: missing; {name} needs the one that its service gave the app."
+        )),
         (Some(_), Some(_)) => Err(format!("subscription: not for {name}; leave it out.")),
     };
     match new.channel {
@@ -516,16 +684,25 @@ fn token_fault(token: &str) -> Option<String> {
 }
 
 fn subscription_text(subscription: &SubscriptionBody) -> Result<String, String> {
-    let SubscriptionBody { endpoint, keys, _expiration_time: _ } = subscription;
+    let SubscriptionBody {
+        endpoint,
+        keys,
+        _expiration_time: _,
+    } = subscription;
     let host = endpoint.strip_prefix("https://").unwrap_or_default();
-    if host.is_empty() || host.starts_with('/') || !endpoint.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if host.is_empty()
+        || host.starts_with('/')
+        || !endpoint.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err("subscription.endpoint: not an address; it begins with https://.".to_owned());
     }
     longer("subscription.endpoint", endpoint, ENDPOINT_MAX).map_or(Ok(()), Err)?;
     for (name, key) in [("p256dh", &keys.p256dh), ("auth", &keys.auth)] {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
         if key.is_empty() || key.len() > PUSH_KEY_MAX || !key.bytes().all(fits) {
-            return Err(format!("subscription.keys.{name}: not base64url of at most {PUSH_KEY_MAX} characters."));
+            return Err(format!(
+                "subscription.keys.{name}: not base64url of at most {PUSH_KEY_MAX} characters."
+            ));
         }
     }
     serde_json::to_string(subscription).map_err(|why| format!("subscription: {why}."))

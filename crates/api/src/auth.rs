@@ -60,8 +60,13 @@ pub(crate) struct Pair {
 /// A key for one use, from the secret that all keys come from. Different labels give unrelated keys.
 #[must_use]
 pub fn derive(secret: &str, label: &str) -> [u8; 32] {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
-    mac.chain_update(b"boxoffice ").chain_update(label).finalize().into_bytes().into()
+    let mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
+    mac.chain_update(b"boxoffice ")
+        .chain_update(label)
+        .finalize()
+        .into_bytes()
+        .into()
 }
 
 impl Auth {
@@ -69,9 +74,14 @@ impl Auth {
     ///
     /// # Errors
     /// [`Failure::Broken`] when the secret is shorter than 32 bytes, a password parameter cannot be, or no thread starts.
-    pub fn new(config: &AuthConfig, ended: impl IntoIterator<Item = (SessionId, Timestamp)>) -> Result<Self, Failure> {
+    pub fn new(
+        config: &AuthConfig,
+        ended: impl IntoIterator<Item = (SessionId, Timestamp)>,
+    ) -> Result<Self, Failure> {
         if config.secret.len() < SECRET_MIN {
-            return Err(Failure::Broken(format!("auth.secret: must have at least {SECRET_MIN} bytes")));
+            return Err(Failure::Broken(format!(
+                "auth.secret: must have at least {SECRET_MIN} bytes"
+            )));
         }
         let auth = Self {
             access: token::Access::new(&derive(&config.secret, "access"), config.access_ttl_s),
@@ -97,7 +107,11 @@ impl Auth {
     }
 
     /// Whether this is the password of the hash. Without a hash (there is no such account) it takes as long and is not.
-    pub(crate) async fn is_password(&self, password: String, hash: Option<String>) -> Result<bool, Failure> {
+    pub(crate) async fn is_password(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, Failure> {
         self.passwords.verify(password, hash).await
     }
 
@@ -110,7 +124,11 @@ impl Auth {
     pub(crate) fn pair(&self, session: &Session) -> Result<Pair, Problem> {
         let access_token = self.access.make(session).map_err(Problem::internal)?;
         let refresh_token = self.refresh.make(session.session_id, session.generation);
-        Ok(Pair { access_token, refresh_token, expires_in_s: self.access_ttl_s })
+        Ok(Pair {
+            access_token,
+            refresh_token,
+            expires_in_s: self.access_ttl_s,
+        })
     }
 
     /// The session and generation of a refresh token that we made.
@@ -121,7 +139,9 @@ impl Auth {
     /// Refuses a session's access tokens from now on; to be called once its end is in the store.
     pub(crate) fn end(&self, session: SessionId, ended_at: Timestamp) {
         let mut ended = self.ended.write();
-        ended.until.insert(session, ended_at.plus_s(self.access_ttl_s));
+        ended
+            .until
+            .insert(session, ended_at.plus_s(self.access_ttl_s));
         if ended.until.len() > ended.sweep_at {
             ended.until.retain(|_, until| *until > ended_at);
             ended.sweep_at = (ended.until.len() * 2).max(1_024);
@@ -131,7 +151,10 @@ impl Auth {
     /// Who sends this; a 401 problem when nobody who is logged in does.
     pub(crate) fn fan(&self, headers: &HeaderMap, now: Timestamp) -> Result<Fan, Problem> {
         let token = bearer(headers).ok_or_else(Problem::login_required)?;
-        let fan = self.access.read(token, now).ok_or_else(Problem::login_required)?;
+        let fan = self
+            .access
+            .read(token, now)
+            .ok_or_else(Problem::login_required)?;
         if self.ended.read().until.contains_key(&fan.session) {
             return Err(Problem::login_required());
         }
@@ -144,7 +167,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token.trim_start_matches(' '))
+    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer"))
+        .then_some(token.trim_start_matches(' '))
 }
 
 /// Who sends this request, which counts against the limit of the account.
@@ -200,11 +224,19 @@ impl FromRequestParts<App> for Operator {
 }
 
 fn operator(fan: Fan) -> Result<Operator, Problem> {
-    let Fan { account, session, operator } = fan;
+    let Fan {
+        account,
+        session,
+        operator,
+    } = fan;
     if operator {
         Ok(Operator { account, session })
     } else {
-        Err(Problem::new(StatusCode::FORBIDDEN, "operator-only", "Only an operator may do this; log in as one."))
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "operator-only",
+            "Only an operator may do this; log in as one.",
+        ))
     }
 }
 
@@ -216,8 +248,13 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_795_000_000_250_000);
-    const SESSION: Session =
-        Session { session_id: SessionId([2; 16]), account_id: AccountId([1; 16]), operator: false, generation: 3, rotated_at: NOW };
+    const SESSION: Session = Session {
+        session_id: SessionId([2; 16]),
+        account_id: AccountId([1; 16]),
+        operator: false,
+        generation: 3,
+        rotated_at: NOW,
+    };
 
     /// Hashes as cheaply as argon2 can.
     pub(super) fn config() -> AuthConfig {
@@ -236,11 +273,17 @@ mod tests {
     }
 
     fn headers(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (header::AUTHORIZATION, value.parse().unwrap())).collect()
+        values
+            .iter()
+            .map(|value| (header::AUTHORIZATION, value.parse().unwrap()))
+            .collect()
     }
 
     fn code(answer: Result<impl Sized, Problem>) -> (u16, &'static str) {
-        answer.map_or_else(|problem| (problem.status.as_u16(), problem.code), |_| (200, "ok"))
+        answer.map_or_else(
+            |problem| (problem.status.as_u16(), problem.code),
+            |_| (200, "ok"),
+        )
     }
 
     #[test]
@@ -248,8 +291,17 @@ mod tests {
         let auth = auth();
         let token = auth.pair(&SESSION).unwrap().access_token;
         let signer = Signer::new(&derive(&config().secret, "pass"));
-        let claims = Claims { performance_id: PerformanceId([7; 16]), epoch: 1, number: 1, account_id: SESSION.account_id, expires_at: Timestamp::MAX };
-        let (pass, place) = (signer.sign(Kind::Pass, &claims), signer.sign(Kind::Place, &claims));
+        let claims = Claims {
+            performance_id: PerformanceId([7; 16]),
+            epoch: 1,
+            number: 1,
+            account_id: SESSION.account_id,
+            expires_at: Timestamp::MAX,
+        };
+        let (pass, place) = (
+            signer.sign(Kind::Pass, &claims),
+            signer.sign(Kind::Place, &claims),
+        );
         let refresh = auth.pair(&SESSION).unwrap().refresh_token;
         let bearer = |token: &str| format!("Bearer {token}");
         for (values, expected) in [
@@ -258,7 +310,10 @@ mod tests {
             (vec![], (401, "login-required")),
             (vec![token.clone()], (401, "login-required")),
             (vec![format!("Basic {token}")], (401, "login-required")),
-            (vec![bearer(&token), bearer(&token)], (401, "login-required")),
+            (
+                vec![bearer(&token), bearer(&token)],
+                (401, "login-required"),
+            ),
             (vec!["Bearer".to_owned()], (401, "login-required")),
             (vec!["Bearer ".to_owned()], (401, "login-required")),
             (vec![bearer(&pass)], (401, "login-required")),
@@ -266,10 +321,17 @@ mod tests {
             (vec![bearer(&refresh)], (401, "login-required")),
         ] {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
-            assert_eq!(code(auth.fan(&headers(&values), NOW)), expected, "{values:?}");
+            assert_eq!(
+                code(auth.fan(&headers(&values), NOW)),
+                expected,
+                "{values:?}"
+            );
         }
         let mut not_text = HeaderMap::new();
-        not_text.insert(header::AUTHORIZATION, axum::http::HeaderValue::from_bytes(b"Bearer \xff").unwrap());
+        not_text.insert(
+            header::AUTHORIZATION,
+            axum::http::HeaderValue::from_bytes(b"Bearer \xff").unwrap(),
+        );
         assert_eq!(code(auth.fan(&not_text, NOW)), (401, "login-required"));
     }
 
@@ -277,9 +339,24 @@ mod tests {
     fn a_fan_is_not_an_operator() {
         let auth = auth();
         for (is_operator, expected) in [(true, (200, "ok")), (false, (403, "operator-only"))] {
-            let token = auth.pair(&Session { operator: is_operator, ..SESSION }).unwrap().access_token;
-            let fan = auth.fan(&headers(&[&format!("Bearer {token}")]), NOW).unwrap();
-            assert_eq!(fan, Fan { account: SESSION.account_id, session: SESSION.session_id, operator: is_operator });
+            let token = auth
+                .pair(&Session {
+                    operator: is_operator,
+                    ..SESSION
+                })
+                .unwrap()
+                .access_token;
+            let fan = auth
+                .fan(&headers(&[&format!("Bearer {token}")]), NOW)
+                .unwrap();
+            assert_eq!(
+                fan,
+                Fan {
+                    account: SESSION.account_id,
+                    session: SESSION.session_id,
+                    operator: is_operator
+                }
+            );
             assert_eq!(code(operator(fan)), expected);
         }
     }
@@ -287,15 +364,38 @@ mod tests {
     #[test]
     fn an_ended_session_is_refused_at_once_and_after_a_restart_and_no_other() {
         let auth = auth();
-        let shown = |session: &Session| headers(&[&format!("Bearer {}", auth.pair(session).unwrap().access_token)]);
-        let other = Session { session_id: SessionId([3; 16]), ..SESSION };
+        let shown = |session: &Session| {
+            headers(&[&format!(
+                "Bearer {}",
+                auth.pair(session).unwrap().access_token
+            )])
+        };
+        let other = Session {
+            session_id: SessionId([3; 16]),
+            ..SESSION
+        };
         assert_eq!(code(auth.fan(&shown(&SESSION), NOW)), (200, "ok"));
         auth.end(SESSION.session_id, NOW);
-        assert_eq!(code(auth.fan(&shown(&SESSION), NOW)), (401, "login-required"));
-        assert_eq!(code(auth.fan(&shown(&Session { generation: 4, ..SESSION }), NOW)), (401, "login-required"));
+        assert_eq!(
+            code(auth.fan(&shown(&SESSION), NOW)),
+            (401, "login-required")
+        );
+        assert_eq!(
+            code(auth.fan(
+                &shown(&Session {
+                    generation: 4,
+                    ..SESSION
+                }),
+                NOW
+            )),
+            (401, "login-required")
+        );
         assert_eq!(code(auth.fan(&shown(&other), NOW)), (200, "ok"));
         let restarted = Auth::new(&config(), [(SESSION.session_id, NOW)]).unwrap();
-        assert_eq!(code(restarted.fan(&shown(&SESSION), NOW)), (401, "login-required"));
+        assert_eq!(
+            code(restarted.fan(&shown(&SESSION), NOW)),
+            (401, "login-required")
+        );
         assert_eq!(code(restarted.fan(&shown(&other), NOW)), (200, "ok"));
     }
 
@@ -307,19 +407,31 @@ mod tests {
             auth.end(id(number), NOW.plus_s(number));
         }
         let ended = auth.ended.read();
-        assert!(ended.until.len() <= 1_024 + 900, "{} are kept", ended.until.len());
+        assert!(
+            ended.until.len() <= 1_024 + 900,
+            "{} are kept",
+            ended.until.len()
+        );
         // A token made in the second of the end lives 900 s.
         assert!((99_100..100_000).all(|number| ended.until.contains_key(&id(number))));
     }
 
     #[test]
     fn labels_and_secrets_give_unrelated_keys() {
-        let keys = [derive("one", "access"), derive("one", "refresh"), derive("one", "pass"), derive("two", "access")];
+        let keys = [
+            derive("one", "access"),
+            derive("one", "refresh"),
+            derive("one", "pass"),
+            derive("two", "access"),
+        ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[..at].contains(key));
         }
         assert_eq!(derive("one", "access"), keys[0]);
-        let short = AuthConfig { secret: "0123456789abcdef0123456789abcde".to_owned(), ..config() };
+        let short = AuthConfig {
+            secret: "0123456789abcdef0123456789abcde".to_owned(),
+            ..config()
+        };
         assert!(Auth::new(&short, []).is_err());
     }
 }

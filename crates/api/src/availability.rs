@@ -515,7 +515,7 @@ async fn get_availability(
         (status = 200, description = "`data` of `event: availability`", body = ChangesBody, content_type = "text/event-stream"),
         (status = 400, description = "`bad-request`: the id is not a UUID, or version is not a whole number"),
         (status = 404, description = "`not-found`"),
-        (status = 503, description = "`busy`: too many streams; try again after `Retry-After` seconds"),
+        (status = 503, description = "`too-many-streams`, with `Retry-After`"),
     ))]
 async fn stream_availability(
     State(app): State<App>,

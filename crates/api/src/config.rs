@@ -1,5 +1,6 @@
 //! The parts of the configuration that concern HTTP and logins; the binary fills them in.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// How the server is reached, and its limits.
@@ -22,7 +23,7 @@ pub struct HttpConfig {
 }
 
 /// Logins.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AuthConfig {
     /// Signs access and refresh tokens, passes and places; at least 32 bytes.
     pub secret: String,
@@ -36,4 +37,13 @@ pub struct AuthConfig {
     pub password_passes: u32,
     /// Password hashes worked on at once.
     pub password_workers: usize,
+}
+
+impl fmt::Debug for AuthConfig {
+    /// Without the secret: this may end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthConfig")
+            .field("access_ttl_s", &self.access_ttl_s)
+            .finish_non_exhaustive()
+    }
 }

@@ -167,7 +167,11 @@ fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
     let ((network, offset), (address, of)) = (wide(network), wide(address));
     let differ = network.to_bits() ^ address.to_bits();
     let bits = u32::from(bits) + offset;
-    of == offset && differ.checked_shr(Ipv6Addr::BITS - bits.min(Ipv6Addr::BITS)).unwrap_or(0) == 0
+    of == offset
+        && differ
+            .checked_shr(Ipv6Addr::BITS - bits.min(Ipv6Addr::BITS))
+            .unwrap_or(0)
+            == 0
 }
 
 #[cfg(test)]
@@ -178,7 +182,11 @@ mod tests {
     fn check(bucket: &mut Bucket, requests: &[(i64, u128, Result<(), u32>)]) {
         for (number, (at_ms, key, answer)) in requests.iter().enumerate() {
             let now = Timestamp(1_000_000_000_000 + at_ms * 1_000);
-            assert_eq!(bucket.take(*key, now), *answer, "request {number}: {at_ms} ms");
+            assert_eq!(
+                bucket.take(*key, now),
+                *answer,
+                "request {number}: {at_ms} ms"
+            );
         }
     }
 
@@ -204,15 +212,26 @@ mod tests {
 
     #[test]
     fn retry_after_is_when_it_works() {
-        // One every 2 s cannot be asked for by the second: two a second, of which three are used up at once, then waits.
+        // Refused ones do not put the next one off.
         let mut bucket = Bucket::new(1, 1, 100);
-        check(&mut bucket, &[(0, 1, Ok(())), (1, 1, Err(1)), (1_000, 1, Ok(())), (1_500, 1, Err(1)), (2_000, 1, Ok(()))]);
+        check(
+            &mut bucket,
+            &[
+                (0, 1, Ok(())),
+                (1, 1, Err(1)),
+                (1_000, 1, Ok(())),
+                (1_500, 1, Err(1)),
+                (2_000, 1, Ok(())),
+            ],
+        );
     }
 
     #[test]
     fn no_more_than_the_rate_over_a_minute() {
         let mut bucket = Bucket::new(50, 50, 100);
-        let allowed = (0..60_000).filter(|ms| bucket.take(1, Timestamp(ms * 1_000)).is_ok()).count();
+        let allowed = (0..60_000)
+            .filter(|ms| bucket.take(1, Timestamp(ms * 1_000)).is_ok())
+            .count();
         assert!((3_000..=3_050).contains(&allowed), "{allowed} in a minute");
     }
 
@@ -227,13 +246,18 @@ mod tests {
         for later_s in [10, 20] {
             bucket.take(1, now.plus_s(later_s)).unwrap();
         }
-        assert!(bucket.young.len() + bucket.old.len() <= 2, "nobody else was seen for two generations");
+        assert!(
+            bucket.young.len() + bucket.old.len() <= 2,
+            "nobody else was seen for two generations"
+        );
     }
 
     #[test]
     fn one_who_keeps_asking_is_not_forgotten_by_a_turn() {
         let mut bucket = Bucket::new(10, 10, 1_000);
-        let allowed = (0..3_000).filter(|ms| bucket.take(1, Timestamp(ms * 1_000)).is_ok()).count();
+        let allowed = (0..3_000)
+            .filter(|ms| bucket.take(1, Timestamp(ms * 1_000)).is_ok())
+            .count();
         assert!(allowed <= 40, "{allowed} in 3 s, across three turns");
     }
 
@@ -243,7 +267,10 @@ mod tests {
             allowed_origins: Vec::new(),
             connections_max: 16,
             streams_max: 1,
-            trusted: trusted.iter().map(|(network, bits)| (network.parse().unwrap(), *bits)).collect(),
+            trusted: trusted
+                .iter()
+                .map(|(network, bits)| (network.parse().unwrap(), *bits))
+                .collect(),
             per_address_per_s: 1,
             per_account_per_s: 2,
         })
@@ -251,7 +278,12 @@ mod tests {
 
     #[test]
     fn trusted_networks() {
-        let limits = limits(&[("127.0.0.0", 8), ("::1", 128), ("10.1.2.0", 23), ("2001:db8::", 32)]);
+        let limits = limits(&[
+            ("127.0.0.0", 8),
+            ("::1", 128),
+            ("10.1.2.0", 23),
+            ("2001:db8::", 32),
+        ]);
         let cases = [
             ("127.0.0.1", true),
             ("127.255.3.4", true),
@@ -265,11 +297,18 @@ mod tests {
             ("2001:db9::", false),
         ];
         for (address, trusted) in cases {
-            assert_eq!(limits.is_trusted(address.parse().unwrap()), trusted, "{address}");
+            assert_eq!(
+                limits.is_trusted(address.parse().unwrap()),
+                trusted,
+                "{address}"
+            );
         }
         let everybody = self::limits(&[("0.0.0.0", 0)]);
         assert!(everybody.is_trusted("203.0.113.9".parse().unwrap()));
-        assert!(!everybody.is_trusted("2001:db8::1".parse().unwrap()), "0.0.0.0/0 is IPv4 only");
+        assert!(
+            !everybody.is_trusted("2001:db8::1".parse().unwrap()),
+            "0.0.0.0/0 is IPv4 only"
+        );
     }
 
     #[test]
@@ -278,7 +317,10 @@ mod tests {
         let ask = |address: &str| limits.address(address.parse().unwrap(), now).is_ok();
         assert!(ask("2001:db8:1:1::1") && !ask("2001:db8:1:1:ffff::2") && ask("2001:db8:1:2::1"));
         assert!(ask("192.0.2.1") && ask("192.0.2.2") && !ask("::ffff:192.0.2.1"));
-        assert!(limits.login("192.0.2.1".parse().unwrap(), now).is_ok(), "logins have their own bucket");
+        assert!(
+            limits.login("192.0.2.1".parse().unwrap(), now).is_ok(),
+            "logins have their own bucket"
+        );
         let account = AccountId([7; 16]);
         let asked: Vec<_> = (0..3).map(|_| limits.account(account, now)).collect();
         assert_eq!(asked, [Ok(()), Ok(()), Err(1)]);

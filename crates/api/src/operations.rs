@@ -91,9 +91,16 @@ async fn readyz(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
     // The room lives in this process: whoever can answer has it.
     let parts = Parts { store, room: "ok" };
     if parts.store == "ok" {
-        return Ok(axum::Json(Ready { status: "ready", parts }));
+        return Ok(axum::Json(Ready {
+            status: "ready",
+            parts,
+        }));
     }
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "A part is down; `parts` says which.");
+    let problem = Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not-ready",
+        "A part is down; `parts` says which.",
+    );
     Err(problem.retry(1).with("parts", json!(parts)))
 }
 
@@ -102,7 +109,10 @@ async fn readyz(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
     (status = 200, description = "Prometheus text; as OpenMetrics for who accepts that.", body = String, content_type = "text/plain"),
 ))]
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     // The text is right for both; only the name differs.
     let content_type = if accepted.contains("application/openmetrics-text") {
         "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -117,7 +127,9 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     (status = 200, description = "The OpenAPI 3.1 document of this API.", content_type = "application/json"),
 ))]
 async fn openapi() -> Result<Response, Problem> {
-    let document = OPENAPI.get().ok_or_else(|| Problem::internal("the OpenAPI document was never published"))?;
+    let document = OPENAPI
+        .get()
+        .ok_or_else(|| Problem::internal("the OpenAPI document was never published"))?;
     Ok(plain("application/json", document.clone()))
 }
 
@@ -142,7 +154,10 @@ async fn docs() -> Response {
     (status = 200, description = "The script.", body = String, content_type = "text/javascript"),
 ))]
 async fn docs_script() -> Response {
-    page("text/javascript; charset=utf-8", include_str!("docs/app.js"))
+    page(
+        "text/javascript; charset=utf-8",
+        include_str!("docs/app.js"),
+    )
 }
 
 /// The style of our pages.
@@ -156,12 +171,15 @@ async fn docs_style() -> Response {
 /// A part of our own pages. Asked for again after an update, since it has no version in its name.
 fn page(content_type: &'static str, text: &'static str) -> Response {
     let mut response = plain(content_type, Bytes::from_static(text.as_bytes()));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
 fn plain(content_type: &'static str, body: Bytes) -> Response {
-    let content_type: [(HeaderName, HeaderValue); 1] = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
+    let content_type: [(HeaderName, HeaderValue); 1] =
+        [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
     (content_type, body).into_response()
 }
 
@@ -169,16 +187,37 @@ fn plain(content_type: &'static str, body: Bytes) -> Response {
 mod tests {
     #[test]
     fn pages_hold_to_the_content_security_policy() {
-        for html in [include_str!("docs/index.html"), include_str!("docs/docs.html")] {
-            for forbidden in ["<style", "style=", "onclick", "onload", "javascript:", "src=\"http", "href=\"http"] {
+        for html in [
+            include_str!("docs/index.html"),
+            include_str!("docs/docs.html"),
+        ] {
+            for forbidden in [
+                "<style",
+                "style=",
+                "onclick",
+                "onload",
+                "javascript:",
+                "src=\"http",
+                "href=\"http",
+            ] {
                 assert!(!html.contains(forbidden), "{forbidden} in a page");
             }
             for script in html.split("<script").skip(1) {
-                assert!(script.trim_start().starts_with("src=\"/docs/"), "a script in the page itself: {script}");
+                assert!(
+                    script.trim_start().starts_with("src=\"/docs/"),
+                    "a script in the page itself: {script}"
+                );
             }
         }
         let script = include_str!("docs/app.js");
-        for forbidden in ["innerHTML", "eval(", "new Function", "setAttribute(\"style\"", "http://", "https://"] {
+        for forbidden in [
+            "innerHTML",
+            "eval(",
+            "new Function",
+            "setAttribute(\"style\"",
+            "http://",
+            "https://",
+        ] {
             assert!(!script.contains(forbidden), "{forbidden} in the script");
         }
     }

@@ -64,7 +64,11 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A restart must not wait for connections of the last run to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -82,8 +86,20 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// At most `config.connections_max` connections are open at once; more wait in the kernel's backlog. Then: no new
 /// connections, idle ones are closed, requests and streams under way go on for at most [`DRAIN`].
-pub async fn serve(listener: TcpListener, router: Router, config: &HttpConfig, shutdown: watch::Receiver<bool>) {
-    serve_within(listener, router, config.connections_max, shutdown, (HEAD_TIMEOUT, DRAIN)).await;
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: &HttpConfig,
+    shutdown: watch::Receiver<bool>,
+) {
+    serve_within(
+        listener,
+        router,
+        config.connections_max,
+        shutdown,
+        (HEAD_TIMEOUT, DRAIN),
+    )
+    .await;
 }
 
 /// As [`serve`], with time limits for heads and for the end of one's own.
@@ -95,7 +111,9 @@ pub(crate) async fn serve_within(
     (head_timeout, drain): (Duration, Duration),
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_MAX);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(BUFFER_MAX);
     let http = Arc::new(http);
     let connections_max = u32::try_from(connections_max.clamp(1, 1_000_000)).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(connections_max as usize));
@@ -120,7 +138,10 @@ pub(crate) async fn serve_within(
             }
         };
         pause = PAUSE_MIN;
-        let door = Door { router: router.clone(), peer };
+        let door = Door {
+            router: router.clone(),
+            peer,
+        };
         let connection = connection(Arc::clone(&http), stream, door, shutdown.clone(), drain);
         tokio::spawn(async move {
             connection.await;
@@ -129,17 +150,31 @@ pub(crate) async fn serve_within(
     }
     drop(listener);
     // Each connection bounds its own end by `drain`; all places free again means that all have ended.
-    if timeout(drain * 2, places.acquire_many(connections_max)).await.is_err() {
+    if timeout(drain * 2, places.acquire_many(connections_max))
+        .await
+        .is_err()
+    {
         tracing::warn!("connections were still open at the end");
     }
 }
 
 /// The one that knocked was gone before we opened: nothing of ours is wrong.
 fn is_of_the_peer(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
 }
 
-async fn connection(http: Arc<http1::Builder>, stream: TcpStream, door: Door, mut shutdown: watch::Receiver<bool>, drain: Duration) {
+async fn connection(
+    http: Arc<http1::Builder>,
+    stream: TcpStream,
+    door: Door,
+    mut shutdown: watch::Receiver<bool>,
+    drain: Duration,
+) {
     let mut connection = http.serve_connection(TokioIo::new(stream), door);
     drop(http);
     let ended = {
@@ -154,14 +189,20 @@ async fn connection(http: Arc<http1::Builder>, stream: TcpStream, door: Door, mu
         Some(ended) => Ok(ended),
         None => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
-            timeout(drain, poll_fn(|context| connection.poll_without_shutdown(context))).await
+            timeout(
+                drain,
+                poll_fn(|context| connection.poll_without_shutdown(context)),
+            )
+            .await
         }
     };
     // Who was too slow, or is gone, is owed nothing; whose head was wrong is to get the answer that says so.
-    let was_answered = ended.is_ok_and(|ended| ended.is_ok() || ended.is_err_and(|error| error.is_parse()));
+    let was_answered =
+        ended.is_ok_and(|ended| ended.is_ok() || ended.is_err_and(|error| error.is_parse()));
     if was_answered {
         let stream = connection.into_parts().io.into_inner();
         tokio::select! {
+            biased;
             () = linger(stream) => (),
             _ = shutdown.wait_for(|end| *end) => (),
         }

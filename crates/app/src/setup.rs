@@ -55,7 +55,7 @@ pub(crate) async fn first_start(config: &Config, store: &Store, catalogue: &Cata
         put_operator(store, auth, OPERATOR, &password).await?;
         say(&format!("operator  {OPERATOR}  password  {password}  (shown once)"));
     }
-    if config.demo && catalogue.events().is_empty() {
+    if config.demo && catalogue.events(None, 1).is_empty() {
         make_demo(store, catalogue, clock.now()).await?;
     }
     Ok(())

@@ -40,7 +40,11 @@ impl World {
     pub(crate) fn book_acts(&mut self) {
         match std::mem::replace(&mut self.memory.book_work, BookWork::Idle) {
             BookWork::Idle => self.book_decides_and_saves(),
-            BookWork::Saved { results, touched, to_pay } => self.book_answers(results, &touched, &to_pay),
+            BookWork::Saved {
+                results,
+                touched,
+                to_pay,
+            } => self.book_answers(results, &touched, &to_pay),
         }
     }
 
@@ -54,11 +58,23 @@ impl World {
             results.push((request.clone(), result));
         }
         let now = self.now;
-        match self.store.commit(refuse, |tables| tables.save_bookings(&rows, now)) {
+        match self
+            .store
+            .commit(refuse, |tables| tables.save_bookings(&rows, now))
+        {
             Ok(()) => {
-                let touched = rows.changes.holds.iter().flat_map(|id| rows.holds[id].seats.clone()).collect();
+                let touched = rows
+                    .changes
+                    .holds
+                    .iter()
+                    .flat_map(|id| rows.holds[id].seats.clone())
+                    .collect();
                 let to_pay = rows.changes.inserted.clone();
-                self.memory.book_work = BookWork::Saved { results, touched, to_pay };
+                self.memory.book_work = BookWork::Saved {
+                    results,
+                    touched,
+                    to_pay,
+                };
             }
             Err(NotSaved::Refused) => {
                 self.note(format_args!("bookings: not saved"));
@@ -67,7 +83,10 @@ impl World {
                 }
             }
             Err(NotSaved::Conflict(row)) => {
-                self.violated(6, format!("a batch of bookings meets another {row} than it loaded"));
+                self.violated(
+                    6,
+                    format!("a batch of bookings meets another {row} than it loaded"),
+                );
             }
         }
     }
@@ -75,7 +94,12 @@ impl World {
     fn decide_booking(&self, rows: &mut BookingRows, request: &Request) -> Result<Done, Refusal> {
         let (tables, account_id) = (self.store.tables(), self.account(request.fan));
         match &request.ask {
-            Ask::Book { booking_id, hold_id, outcome, .. } => {
+            Ask::Book {
+                booking_id,
+                hold_id,
+                outcome,
+                ..
+            } => {
                 tables.load_booking(rows, *booking_id, Some(*hold_id));
                 let command = BookCommand {
                     booking_id: *booking_id,
@@ -84,7 +108,11 @@ impl World {
                     method: Method::Sandbox(*outcome),
                     content: fingerprint(*hold_id, *outcome),
                 };
-                let now = if self.has(Bug::LateClock) { request.sent_at } else { self.now };
+                let now = if self.has(Bug::LateClock) {
+                    request.sent_at
+                } else {
+                    self.now
+                };
                 accept(rows, &command, now).map(|(booking, _)| Done::Booked(booking))
             }
             Ask::Cancel(booking_id) => {
@@ -94,13 +122,21 @@ impl World {
             Ask::Release(hold_id) => {
                 load_hold(tables, rows, *hold_id);
                 let hold = rows.holds.get_mut(hold_id);
-                let hold = hold.filter(|hold| hold.account_id == account_id).ok_or(Refusal::NotFound)?;
+                let hold = hold
+                    .filter(|hold| hold.account_id == account_id)
+                    .ok_or(Refusal::NotFound)?;
                 if hold.release()? {
                     rows.changes.holds.push(*hold_id);
                 }
                 Ok(Done::Released(*hold_id))
             }
-            Ask::Join | Ask::Look | Ask::Leave | Ask::Enter | Ask::Hold { .. } | Ask::LookHold(_) | Ask::LookBooking(_) => {
+            Ask::Join
+            | Ask::Look
+            | Ask::Leave
+            | Ask::Enter
+            | Ask::Hold { .. }
+            | Ask::LookHold(_)
+            | Ask::LookBooking(_) => {
                 unreachable!("only what is about bookings and releases comes here")
             }
         }
@@ -110,7 +146,10 @@ impl World {
         self.memory.refresh(touched, self.store.tables(), self.now);
         for booking in to_pay {
             // The bus may lose and repeat too.
-            let copies = match (self.rng.chance(self.faults.lose), self.rng.chance(self.faults.repeat)) {
+            let copies = match (
+                self.rng.chance(self.faults.lose),
+                self.rng.chance(self.faults.repeat),
+            ) {
                 (true, _) => 0,
                 (false, true) => 2,
                 (false, false) => 1,
@@ -143,14 +182,27 @@ impl World {
         let (tables, account) = (self.store.tables(), self.account(request.fan));
         let said = match &request.ask {
             Ask::LookHold(id) => {
-                let hold = tables.holds.get(id).filter(|hold| hold.account_id == account);
+                let hold = tables
+                    .holds
+                    .get(id)
+                    .filter(|hold| hold.account_id == account);
                 hold.cloned().map(Said::Hold)
             }
             Ask::LookBooking(id) => {
-                let booking = tables.bookings.get(id).filter(|booking| booking.account_id == account);
+                let booking = tables
+                    .bookings
+                    .get(id)
+                    .filter(|booking| booking.account_id == account);
                 booking.cloned().map(Said::Booking)
             }
-            Ask::Join | Ask::Look | Ask::Leave | Ask::Enter | Ask::Hold { .. } | Ask::Release(_) | Ask::Book { .. } | Ask::Cancel(_) => None,
+            Ask::Join
+            | Ask::Look
+            | Ask::Leave
+            | Ask::Enter
+            | Ask::Hold { .. }
+            | Ask::Release(_)
+            | Ask::Book { .. }
+            | Ask::Cancel(_) => None,
         };
         self.answer(request, said.unwrap_or(Said::Refused(Refusal::NotFound)));
     }

@@ -1,7 +1,7 @@
 //! The fans and the operator: what they know, and what they do next, reasonable or not, as the seed has it.
 
-use boxoffice_core::hold::HoldState;
 use boxoffice_core::booking::BookingState;
+use boxoffice_core::hold::HoldState;
 use boxoffice_core::notice::Wishes;
 use boxoffice_core::payment::Outcome;
 use boxoffice_core::sale::SaleCommand;
@@ -62,7 +62,10 @@ impl Fan {
         account[15] = u8::try_from(n).expect("a few fans");
         Self {
             account: AccountId(account),
-            wishes: Wishes { email: rng.chance(8_500), ..Wishes::default() },
+            wishes: Wishes {
+                email: rng.chance(8_500),
+                ..Wishes::default()
+            },
             stage: None,
             pass: None,
             holds: Vec::new(),
@@ -118,8 +121,14 @@ impl Fan {
             (1, Act::HoldWithForeignPass),
             (1, Act::HoldWithForgedPass),
             (1, Act::HoldWithoutPass),
-            (some(self.holds.is_empty(), if unbooked { 50 } else { 4 }), Act::Book),
-            (some(self.bookings.is_empty() || self.holds.is_empty(), 1), Act::BookUnderUsedId),
+            (
+                some(self.holds.is_empty(), if unbooked { 50 } else { 4 }),
+                Act::Book,
+            ),
+            (
+                some(self.bookings.is_empty() || self.holds.is_empty(), 1),
+                Act::BookUnderUsedId,
+            ),
             (some(self.holds.is_empty(), 3), Act::Release),
             (1, Act::ReleaseForeign),
             (some(self.holds.is_empty(), 3), Act::LookHold),
@@ -173,7 +182,11 @@ impl World {
                 forged.map(|pass| self.new_hold(Some(pass)))
             }
             Act::HoldWithoutPass => Some(self.new_hold(None)),
-            Act::Book => self.rng.pick(&own.holds).copied().map(|hold| self.new_booking(fan, hold, None)),
+            Act::Book => self
+                .rng
+                .pick(&own.holds)
+                .copied()
+                .map(|hold| self.new_booking(fan, hold, None)),
             Act::BookUnderUsedId => {
                 let used = self.rng.pick(&own.bookings).map(|(id, _)| *id);
                 let hold = self.rng.pick(&own.holds).copied();
@@ -182,7 +195,10 @@ impl World {
             Act::Release => self.rng.pick(&own.holds).copied().map(Ask::Release),
             Act::ReleaseForeign => foreign.holds.last().copied().map(Ask::Release),
             Act::LookHold => self.rng.pick(&own.holds).copied().map(Ask::LookHold),
-            Act::LookBooking => self.rng.pick(&own.bookings).map(|(id, _)| Ask::LookBooking(*id)),
+            Act::LookBooking => self
+                .rng
+                .pick(&own.bookings)
+                .map(|(id, _)| Ask::LookBooking(*id)),
             Act::Cancel => self.rng.pick(&own.confirmed).copied().map(Ask::Cancel),
             Act::CancelForeign => foreign.confirmed.last().copied().map(Ask::Cancel),
             Act::Listen => {
@@ -205,8 +221,18 @@ impl World {
             asked.remove(0);
         }
         asked.push(ask.clone());
-        let request = Request { fan, ask, sent_at: self.now, floor: self.history.highest_heard };
-        self.net.send(Message::Request(request), &self.faults, &mut self.rng, self.now);
+        let request = Request {
+            fan,
+            ask,
+            sent_at: self.now,
+            floor: self.history.highest_heard,
+        };
+        self.net.send(
+            Message::Request(request),
+            &self.faults,
+            &mut self.rng,
+            self.now,
+        );
     }
 
     fn next_id(&mut self, kind: u8) -> [u8; 16] {
@@ -218,14 +244,25 @@ impl World {
     }
 
     fn new_hold(&mut self, pass: Option<String>) -> Ask {
-        let area = self.setup.plan.areas().first().expect("every hall has a floor");
+        let area = self
+            .setup
+            .plan
+            .areas()
+            .first()
+            .expect("every hall has a floor");
         let numbered = area.first.0 as usize;
-        let quantity = if self.rng.chance(500) { 6 } else { self.rng.between(1, 3) };
+        let quantity = if self.rng.chance(500) {
+            6
+        } else {
+            self.rng.between(1, 3)
+        };
         let want = match self.rng.below(4) {
             0 | 1 => {
                 let first = self.rng.below(numbered);
                 let seats = (0..quantity as usize).map(|n| (first + n) % numbered);
-                let mut seats: Vec<SeatNo> = seats.map(|seat| SeatNo(u32::try_from(seat).expect("a small hall"))).collect();
+                let mut seats: Vec<SeatNo> = seats
+                    .map(|seat| SeatNo(u32::try_from(seat).expect("a small hall")))
+                    .collect();
                 seats.sort_unstable();
                 seats.dedup();
                 Want::Seats(seats)
@@ -233,7 +270,11 @@ impl World {
             2 => Want::Best(quantity),
             _ => Want::Area(quantity),
         };
-        Ask::Hold { hold_id: HoldId(self.next_id(b'h')), want, pass }
+        Ask::Hold {
+            hold_id: HoldId(self.next_id(b'h')),
+            want,
+            pass,
+        }
     }
 
     fn new_booking(&mut self, fan: usize, hold_id: HoldId, id: Option<BookingId>) -> Ask {
@@ -247,7 +288,12 @@ impl World {
         if id.is_none() {
             self.fans[fan].bookings.push((booking_id, hold_id));
         }
-        Ask::Book { booking_id, hold_id, outcome, wait: self.rng.chance(5_000) }
+        Ask::Book {
+            booking_id,
+            hold_id,
+            outcome,
+            wait: self.rng.chance(5_000),
+        }
     }
 
     /// Opens a stream, which tells how things stand at once, or closes it.
@@ -257,7 +303,12 @@ impl World {
         }
         self.memory.listening.insert(fan);
         let (room, tables) = (&self.memory.room, self.store.tables());
-        let view = room.view(self.account(fan), &tables.sale, &tables.admission, self.shown_at());
+        let view = room.view(
+            self.account(fan),
+            &tables.sale,
+            &tables.admission,
+            self.shown_at(),
+        );
         if let Some(view) = view.filter(|view| view.stage == Stage::Called) {
             self.hears_call_on_stream(fan, view.number);
         }
@@ -313,7 +364,9 @@ impl World {
         if matches!(refusal, No::PassExpired | No::PassUsed | No::PassRequired) && forgets_pass {
             fan.pass = None;
         }
-        if let (No::HoldExpired | No::NotFound, Ask::Book { hold_id, .. } | Ask::Release(hold_id)) = (refusal, request.ask) {
+        if let (No::HoldExpired | No::NotFound, Ask::Book { hold_id, .. } | Ask::Release(hold_id)) =
+            (refusal, request.ask)
+        {
             fan.holds.retain(|id| *id != hold_id);
         }
     }
@@ -326,7 +379,12 @@ impl World {
             1..5 => drop(sale.say(SaleCommand::Open, self.now)),
             5 if self.rng.chance(1_000) => drop(sale.say(SaleCommand::Close, self.now)),
             5..8 => policy.active_max = self.rng.between(0, 6),
-            _ => policy.per_s = *self.rng.pick(&[0.0, 0.5, 1.0, 3.0, 20.0]).expect("there are rates"),
+            _ => {
+                policy.per_s = *self
+                    .rng
+                    .pick(&[0.0, 0.5, 1.0, 3.0, 20.0])
+                    .expect("there are rates")
+            }
         }
         let refuse = self.refuses();
         self.operator_saves(refuse, sale, policy);
@@ -341,7 +399,12 @@ impl World {
         self.operator_saves(false, sale, policy);
     }
 
-    fn operator_saves(&mut self, refuse: bool, sale: boxoffice_core::sale::Sale, policy: boxoffice_core::admission::AdmissionPolicy) {
+    fn operator_saves(
+        &mut self,
+        refuse: bool,
+        sale: boxoffice_core::sale::Sale,
+        policy: boxoffice_core::admission::AdmissionPolicy,
+    ) {
         let saved = self.store.commit(refuse, |tables| {
             tables.sale = sale;
             tables.admission = policy;

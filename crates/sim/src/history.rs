@@ -87,13 +87,31 @@ impl World {
         let (history, tables) = (&mut self.history, self.store.tables());
         match &request.ask {
             Ask::Leave => drop(history.asked_leave.insert(request.fan)),
-            Ask::Release(id) if tables.holds.get(id).is_some_and(|hold| hold.account_id == account) => {
+            Ask::Release(id)
+                if tables
+                    .holds
+                    .get(id)
+                    .is_some_and(|hold| hold.account_id == account) =>
+            {
                 history.asked_release.insert(*id);
             }
-            Ask::Cancel(id) if tables.bookings.get(id).is_some_and(|booking| booking.account_id == account) => {
+            Ask::Cancel(id)
+                if tables
+                    .bookings
+                    .get(id)
+                    .is_some_and(|booking| booking.account_id == account) =>
+            {
                 history.asked_cancel.insert(*id);
             }
-            Ask::Join | Ask::Look | Ask::Enter | Ask::Hold { .. } | Ask::LookHold(_) | Ask::Release(_) | Ask::Book { .. } | Ask::LookBooking(_) | Ask::Cancel(_) => (),
+            Ask::Join
+            | Ask::Look
+            | Ask::Enter
+            | Ask::Hold { .. }
+            | Ask::LookHold(_)
+            | Ask::Release(_)
+            | Ask::Book { .. }
+            | Ask::LookBooking(_)
+            | Ask::Cancel(_) => (),
         }
     }
 
@@ -101,22 +119,36 @@ impl World {
     pub(crate) fn told(&mut self, request: &Request, said: &Said) {
         match said {
             Said::Place(view, new) => self.told_place(request, view, *new),
-            Said::Pass { number, expires_at, .. } => {
+            Said::Pass {
+                number, expires_at, ..
+            } => {
                 let row = self.store.tables().places.get(number);
-                let saved = row.is_some_and(|row| row.entered_until == Some(*expires_at) && row.account == self.account(request.fan));
+                let saved = row.is_some_and(|row| {
+                    row.entered_until == Some(*expires_at)
+                        && row.account == self.account(request.fan)
+                });
                 if !saved {
-                    self.violated(3, format!("a pass of number {number} is told that the store does not know"));
+                    self.violated(
+                        3,
+                        format!("a pass of number {number} is told that the store does not know"),
+                    );
                 }
                 let before = self.history.passes.insert(*number, *expires_at);
                 if before.is_some_and(|before| before != *expires_at) {
-                    self.violated(7, format!("the pass of number {number} has another expiry than was told"));
+                    self.violated(
+                        7,
+                        format!("the pass of number {number} has another expiry than was told"),
+                    );
                 }
             }
             Said::Hold(hold) => self.told_hold(hold),
             Said::Released(id) => {
                 let state = self.store.tables().holds.get(id).map(|hold| hold.state);
                 if state != Some(HoldState::Released) {
-                    self.violated(6, format!("{} is told to be released and is {state:?}", short(id.0)));
+                    self.violated(
+                        6,
+                        format!("{} is told to be released and is {state:?}", short(id.0)),
+                    );
                 }
                 if let Some((_, stage)) = self.history.holds.get_mut(id) {
                     *stage = (*stage).max(hold_rank(HoldStage::Released));
@@ -132,24 +164,62 @@ impl World {
         let number = view.number;
         let row = self.store.tables().places.get(&number);
         if row.is_none_or(|row| row.account != self.account(request.fan)) {
-            self.violated(3, format!("number {number} is told to fan {} and not saved", request.fan));
+            self.violated(
+                3,
+                format!(
+                    "number {number} is told to fan {} and not saved",
+                    request.fan
+                ),
+            );
         }
         if new && number <= request.floor {
-            self.violated(3, format!("number {number} is given to a join sent after number {} was heard", request.floor));
+            self.violated(
+                3,
+                format!(
+                    "number {number} is given to a join sent after number {} was heard",
+                    request.floor
+                ),
+            );
         }
         let owner = *self.history.numbers.entry(number).or_insert(request.fan);
         if owner != request.fan {
-            self.violated(3, format!("number {number} is told to fan {} and to fan {owner}", request.fan));
+            self.violated(
+                3,
+                format!(
+                    "number {number} is told to fan {} and to fan {owner}",
+                    request.fan
+                ),
+            );
         }
         let rank = stage_rank(view.stage);
-        let (before, _) = *self.history.stages.entry(number).or_insert((rank, u32::MAX));
+        let (before, _) = *self
+            .history
+            .stages
+            .entry(number)
+            .or_insert((rank, u32::MAX));
         if rank < before {
-            self.violated(7, format!("number {number} is told to be {:?} after a later stage", view.stage));
+            self.violated(
+                7,
+                format!(
+                    "number {number} is told to be {:?} after a later stage",
+                    view.stage
+                ),
+            );
         }
-        self.history.stages.entry(number).and_modify(|(stage, _)| *stage = rank);
-        let called = self.store.tables().admission_of(number).map(|row| row.expires_at);
+        self.history
+            .stages
+            .entry(number)
+            .and_modify(|(stage, _)| *stage = rank);
+        let called = self
+            .store
+            .tables()
+            .admission_of(number)
+            .map(|row| row.expires_at);
         if view.stage == Stage::Called && view.expires_at != called {
-            self.violated(3, format!("number {number} is told to be called and no admission says so"));
+            self.violated(
+                3,
+                format!("number {number} is told to be called and no admission says so"),
+            );
         }
         self.told_position(number, view.position);
     }
@@ -160,7 +230,10 @@ impl World {
         let before = *least;
         *least = before.min(position);
         if position > before {
-            self.violated(3, format!("number {number} is told position {position} after {before}"));
+            self.violated(
+                3,
+                format!("number {number} is told position {position} after {before}"),
+            );
         }
     }
 
@@ -168,19 +241,34 @@ impl World {
     pub(crate) fn told_lapsed(&mut self, number: u32) {
         let until = self.store.tables().active_until(number);
         if until.is_some_and(|until| self.now < until) {
-            self.violated(3, format!("number {number} is told that its turn is over, and it is not"));
+            self.violated(
+                3,
+                format!("number {number} is told that its turn is over, and it is not"),
+            );
         }
     }
 
     fn told_hold(&mut self, hold: &Hold) {
         let row = self.store.tables().holds.get(&hold.hold_id);
         if row.is_none_or(|row| row.seats != hold.seats || row.expires_at != hold.expires_at) {
-            self.violated(2, format!("{} is told and not saved like that", short(hold.hold_id.0)));
+            self.violated(
+                2,
+                format!("{} is told and not saved like that", short(hold.hold_id.0)),
+            );
         }
         let rank = hold_rank(hold.stage(self.now));
-        let before = self.history.holds.insert(hold.hold_id, (hold.clone(), rank));
+        let before = self
+            .history
+            .holds
+            .insert(hold.hold_id, (hold.clone(), rank));
         if before.is_some_and(|(_, before)| rank < before) {
-            self.violated(7, format!("{} is told in an earlier state than before", short(hold.hold_id.0)));
+            self.violated(
+                7,
+                format!(
+                    "{} is told in an earlier state than before",
+                    short(hold.hold_id.0)
+                ),
+            );
         }
     }
 
@@ -188,11 +276,20 @@ impl World {
         let id = short(booking.booking_id.0);
         let row = self.store.tables().bookings.get(&booking.booking_id);
         if row.is_none_or(|row| row.state != booking.state || row.tickets != booking.tickets) {
-            self.violated(2, format!("{id} is told {:?} and not saved like that", booking.state));
+            self.violated(
+                2,
+                format!("{id} is told {:?} and not saved like that", booking.state),
+            );
         }
-        let before = self.history.bookings.insert(booking.booking_id, booking.clone());
+        let before = self
+            .history
+            .bookings
+            .insert(booking.booking_id, booking.clone());
         if before.is_some_and(|before| booking_rank(&booking.state) < booking_rank(&before.state)) {
-            self.violated(7, format!("{id} is told {:?} after a later state", booking.state));
+            self.violated(
+                7,
+                format!("{id} is told {:?} after a later state", booking.state),
+            );
         }
     }
 
@@ -200,25 +297,54 @@ impl World {
     fn told_no(&mut self, request: &Request, refusal: &Refusal) {
         self.stats.refusals += 1;
         let (tables, account) = (self.store.tables(), self.account(request.fan));
-        let wrong = if let (Ask::Hold { hold_id, .. }, Refusal::SeatTaken(seats)) = (&request.ask, refusal) {
-            let others = |seat| tables.holds.values().any(|hold| hold.hold_id != *hold_id && hold.seats.contains(seat));
-            !seats.iter().all(others)
-        } else if let (Ask::Hold { pass: Some(pass), .. }, Refusal::PassRequired | Refusal::PassExpired | Refusal::PassUsed) =
+        let wrong = if let (Ask::Hold { hold_id, .. }, Refusal::SeatTaken(seats)) =
             (&request.ask, refusal)
         {
-            let claims = self.signer.verify(Kind::Pass, pass).filter(|claims| claims.account_id == account);
-            claims.filter(|claims| self.now < claims.expires_at).is_some_and(|claims| {
-                tables.places.get(&claims.number).is_some_and(|row| !row.left && !row.used)
-            })
-        } else if let (Ask::Book { hold_id, .. }, Refusal::HoldExpired | Refusal::NotFound) = (&request.ask, refusal) {
+            let others = |seat| {
+                tables
+                    .holds
+                    .values()
+                    .any(|hold| hold.hold_id != *hold_id && hold.seats.contains(seat))
+            };
+            !seats.iter().all(others)
+        } else if let (
+            Ask::Hold {
+                pass: Some(pass), ..
+            },
+            Refusal::PassRequired | Refusal::PassExpired | Refusal::PassUsed,
+        ) = (&request.ask, refusal)
+        {
+            let claims = self
+                .signer
+                .verify(Kind::Pass, pass)
+                .filter(|claims| claims.account_id == account);
+            claims
+                .filter(|claims| self.now < claims.expires_at)
+                .is_some_and(|claims| {
+                    tables
+                        .places
+                        .get(&claims.number)
+                        .is_some_and(|row| !row.left && !row.used)
+                })
+        } else if let (Ask::Book { hold_id, .. }, Refusal::HoldExpired | Refusal::NotFound) =
+            (&request.ask, refusal)
+        {
             tables.holds.get(hold_id).is_some_and(|hold| {
-                hold.account_id == account && hold.state == HoldState::Active && self.now < hold.expires_at
+                hold.account_id == account
+                    && hold.state == HoldState::Active
+                    && self.now < hold.expires_at
             })
         } else {
             false
         };
         if wrong {
-            self.violated(6, format!("fan {} is refused {refusal:?} without a reason in the store", request.fan));
+            self.violated(
+                6,
+                format!(
+                    "fan {} is refused {refusal:?} without a reason in the store",
+                    request.fan
+                ),
+            );
         }
     }
 }

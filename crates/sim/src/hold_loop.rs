@@ -55,7 +55,12 @@ pub(crate) struct Batch {
 impl World {
     /// A request for seats arrives: the pass is read before anything else.
     pub(crate) fn receive_hold(&mut self, request: Request) {
-        let Ask::Hold { hold_id, want, pass } = request.ask.clone() else {
+        let Ask::Hold {
+            hold_id,
+            want,
+            pass,
+        } = request.ask.clone()
+        else {
             unreachable!("only holds come here");
         };
         let claims = pass.and_then(|text| self.signer.verify(Kind::Pass, &text));
@@ -70,7 +75,8 @@ impl World {
 
     /// The next step of a batcher.
     pub(crate) fn lane_acts(&mut self, lane: usize) {
-        self.memory.lanes[lane] = match std::mem::replace(&mut self.memory.lanes[lane], Lane::Idle) {
+        self.memory.lanes[lane] = match std::mem::replace(&mut self.memory.lanes[lane], Lane::Idle)
+        {
             Lane::Idle => self.lane_chooses(),
             Lane::Chosen(tasks) => self.lane_decides(tasks),
             Lane::Decided(batch) => self.lane_saves(*batch),
@@ -99,7 +105,12 @@ impl World {
                 together: true,
             }),
             Want::Area(quantity) => {
-                let area = self.setup.plan.areas().first().expect("every hall has a floor");
+                let area = self
+                    .setup
+                    .plan
+                    .areas()
+                    .first()
+                    .expect("every hall has a floor");
                 picture.choose_in_area(area, *quantity)
             }
         }?;
@@ -115,7 +126,8 @@ impl World {
             return Ok(None);
         }
         let claims = task.claims.ok_or(Refusal::PassRequired)?;
-        let own = claims.account_id == self.account(task.request.fan) || self.has(Bug::ForeignPassAccepted);
+        let own = claims.account_id == self.account(task.request.fan)
+            || self.has(Bug::ForeignPassAccepted);
         if !own || claims.performance_id != PERFORMANCE || claims.epoch != EPOCH {
             return Err(Refusal::PassRequired);
         }
@@ -165,14 +177,25 @@ impl World {
             self.load_hold(batch, &command, &seats);
             let setup = &self.setup;
             let price = |seat| setup.price(seat);
-            let result = decide(&mut batch.rows, &command, task.chosen.as_deref(), &rules, price, self.now);
+            let result = decide(
+                &mut batch.rows,
+                &command,
+                task.chosen.as_deref(),
+                &rules,
+                price,
+                self.now,
+            );
             match result {
                 Err(Refusal::SeatTaken(taken)) if !matches!(task.want, Want::Seats(_)) => {
                     // The picture was behind: it learns of these seats and chooses others.
                     for seat in &taken {
                         self.memory.picture.set(*seat, SeatState::Held);
                     }
-                    task.chosen = if tries < CHOICES_MAX { self.choose(&task.want) } else { None };
+                    task.chosen = if tries < CHOICES_MAX {
+                        self.choose(&task.want)
+                    } else {
+                        None
+                    };
                 }
                 Ok(_) | Err(_) => return result,
             }
@@ -202,22 +225,38 @@ impl World {
     }
 
     fn lane_saves(&mut self, batch: Batch) -> Lane {
-        let Batch { tasks, rows, loaded, results, touched } = batch;
+        let Batch {
+            tasks,
+            rows,
+            loaded,
+            results,
+            touched,
+        } = batch;
         if rows.changes.holds.is_empty() {
             return Lane::Saved(results, touched);
         }
         let (refuse, checked) = (self.refuses(), !self.has(Bug::UncheckedTakeover));
-        match self.store.commit(refuse, |tables| tables.save_holds(&rows, &loaded, checked)) {
+        match self
+            .store
+            .commit(refuse, |tables| tables.save_holds(&rows, &loaded, checked))
+        {
             Ok(()) => {
-                let over = rows.changes.seats.iter().filter(|(_, _, from, _)| from.is_some());
+                let over = rows
+                    .changes
+                    .seats
+                    .iter()
+                    .filter(|(_, _, from, _)| from.is_some());
                 self.stats.taken_over += u32::try_from(over.count()).expect("a batch is small");
-                self.stats.held += u32::try_from(rows.changes.holds.len()).expect("a batch is small");
+                self.stats.held +=
+                    u32::try_from(rows.changes.holds.len()).expect("a batch is small");
                 self.note(format_args!("holds saved: {}", rows.changes.holds.len()));
                 Lane::Saved(results, touched)
             }
             Err(NotSaved::Conflict(row)) => {
                 self.stats.conflicts += 1;
-                self.note(format_args!("holds: another {row} than was loaded; decided again"));
+                self.note(format_args!(
+                    "holds: another {row} than was loaded; decided again"
+                ));
                 self.memory.refresh(&touched, self.store.tables(), self.now);
                 Lane::Chosen(tasks)
             }

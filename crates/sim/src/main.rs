@@ -42,31 +42,48 @@ fn main() -> ExitCode {
     let good = if args.planted {
         planted(args.steps)
     } else {
-        let seeds = args.seeds.clone().unwrap_or(args.seed.map_or(0..0, |seed| seed..seed + 1));
+        let seeds = args
+            .seeds
+            .clone()
+            .unwrap_or(args.seed.map_or(0..0, |seed| seed..seed + 1));
         sweep(&args, seeds)
     };
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Runs seeds until one fails.
 fn sweep(args: &Args, seeds: Range<u64>) -> bool {
-    let (begun, mut steps, mut stats, mut runs, mut hash) = (Instant::now(), 0_u64, Stats::default(), 0_u64, 0_u64);
+    let (begun, mut steps, mut stats, mut runs, mut hash) =
+        (Instant::now(), 0_u64, Stats::default(), 0_u64, 0_u64);
     for seed in seeds {
-        let report = run(Options { seed, steps: args.steps, bug: args.bug, trace: args.trace });
+        let report = run(Options {
+            seed,
+            steps: args.steps,
+            bug: args.bug,
+            trace: args.trace,
+        });
         if let Some(failure) = report.failure {
             say(&failure.to_string());
             return false;
         }
         stats.add(&report.stats);
         steps += u64::from(report.steps);
-        hash ^= report.hash.rotate_left(u32::try_from(runs % 64).unwrap_or(0));
+        hash ^= report
+            .hash
+            .rotate_left(u32::try_from(runs % 64).unwrap_or(0));
         runs += 1;
     }
     for (name, count) in stats.list() {
         say(&format!("{name:>18} {count}"));
     }
     let took_s = begun.elapsed().as_secs_f64();
-    say(&format!("{runs} seeds, {steps} steps in {took_s:.1} s, every promise kept; trace {hash:016x}"));
+    say(&format!(
+        "{runs} seeds, {steps} steps in {took_s:.1} s, every promise kept; trace {hash:016x}"
+    ));
     true
 }
 
@@ -93,16 +110,28 @@ fn planted(steps: u32) -> bool {
 
 fn first_found(bug: Bug, steps: u32) -> Option<(u64, Failure)> {
     (0..SEEDS_MAX).find_map(|seed| {
-        let report = run(Options { seed, steps, bug: Some(bug), trace: false });
+        let report = run(Options {
+            seed,
+            steps,
+            bug: Some(bug),
+            trace: false,
+        });
         report.failure.map(|failure| (seed, failure))
     })
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("give a range such as 0..200")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a whole number"));
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("{text:?} is not a whole number"))
+    };
     let range = number(from)?..number(to)?;
-    if range.is_empty() { Err("the range has no seeds".to_owned()) } else { Ok(range) }
+    if range.is_empty() {
+        Err("the range has no seeds".to_owned())
+    } else {
+        Ok(range)
+    }
 }
 
 fn say(line: &str) {

@@ -113,7 +113,7 @@ impl Net {
         let copies = if rng.chance(faults.repeat) { 2 } else { 1 };
         for _ in 0..copies {
             let delay_ms = if rng.chance(faults.slow) {
-                rng.between(500, 9_000)
+                rng.between(500, 12_000)
             } else {
                 rng.between(1, 60)
             };

@@ -8,7 +8,7 @@ use boxoffice_core::notice::{Attempt, Channel, Next, Reason, Wishes, after, chan
 use boxoffice_core::{AccountId, BookingId, Timestamp};
 
 use crate::bug::Bug;
-use crate::store::{About, NoticeKey, NoticeRow, NoticeState, NotSaved, Tables};
+use crate::store::{About, NotSaved, NoticeKey, NoticeRow, NoticeState, Tables};
 use crate::world::World;
 
 /// How long work that could not be saved is left alone, milliseconds.
@@ -29,12 +29,16 @@ impl World {
         let memory = &self.memory;
         let free = |work: &Work| memory.leased.get(work).is_none_or(|at| *at <= self.now);
         let tables = self.store.tables();
-        tables.outbox.keys().find(|work| match work {
-            // Only what the room has applied: those who listen have then been told.
-            Work::Call(_, last) => free(work) && memory.room.serving_counter() >= *last,
-            Work::TellBooking(_) => free(work),
-            Work::Pay(_) | Work::Refund(_) => false,
-        }).cloned()
+        tables
+            .outbox
+            .keys()
+            .find(|work| match work {
+                // Only what the room has applied: those who listen have then been told.
+                Work::Call(_, last) => free(work) && memory.room.serving_counter() >= *last,
+                Work::TellBooking(_) => free(work),
+                Work::Pay(_) | Work::Refund(_) => false,
+            })
+            .cloned()
     }
 
     fn notice_due(&self) -> Option<NoticeKey> {
@@ -49,10 +53,14 @@ impl World {
 
     /// When notices are to be sent.
     pub(crate) fn notices_due(&self) -> impl Iterator<Item = Timestamp> {
-        self.store.tables().notices.values().filter_map(|row| match row.state {
-            NoticeState::Due(at) => Some(at),
-            NoticeState::Trying | NoticeState::Sent | NoticeState::Dead => None,
-        })
+        self.store
+            .tables()
+            .notices
+            .values()
+            .filter_map(|row| match row.state {
+                NoticeState::Due(at) => Some(at),
+                NoticeState::Trying | NoticeState::Sent | NoticeState::Dead => None,
+            })
     }
 
     pub(crate) fn notifier_ready(&self) -> bool {
@@ -63,7 +71,8 @@ impl World {
 
     /// The next step of the notifier.
     pub(crate) fn notifier_acts(&mut self) {
-        self.memory.notifier = match std::mem::replace(&mut self.memory.notifier, NoticeWork::Idle) {
+        self.memory.notifier = match std::mem::replace(&mut self.memory.notifier, NoticeWork::Idle)
+        {
             NoticeWork::Idle => match (self.work_due(), self.notice_due()) {
                 (Some(work), _) => self.take_work(work),
                 (None, Some(key)) => self.begin_attempt(key),
@@ -80,7 +89,10 @@ impl World {
 
     fn take_work(&mut self, work: Work) -> NoticeWork {
         if self.has(Bug::CallLost) && matches!(work, Work::Call(..)) {
-            return match self.store.commit(false, |tables| Ok(tables.outbox.remove(&work))) {
+            return match self
+                .store
+                .commit(false, |tables| Ok(tables.outbox.remove(&work)))
+            {
                 Ok(_) => NoticeWork::Making(work),
                 Err(NotSaved::Refused | NotSaved::Conflict(_)) => NoticeWork::Idle,
             };
@@ -110,7 +122,9 @@ impl World {
         });
         if done.is_err() {
             self.note(format_args!("{work:?} is not taken: not saved"));
-            self.memory.leased.insert(work.clone(), now.plus_ms(RETRY_MS));
+            self.memory
+                .leased
+                .insert(work.clone(), now.plus_ms(RETRY_MS));
             return;
         }
         self.note(format_args!("{} taken", name(work)));
@@ -126,14 +140,26 @@ impl World {
             return self.record_attempt(key, Attempt::Unclear);
         }
         let (refuse, late) = (self.refuses(), self.now >= row.useful_until);
-        let state = if late { NoticeState::Dead } else { NoticeState::Trying };
+        let state = if late {
+            NoticeState::Dead
+        } else {
+            NoticeState::Trying
+        };
         let attempts = row.attempts + u32::from(!late);
         let saved = self.store.commit(refuse, |tables| {
-            let new = NoticeRow { state, attempts, ..row };
+            let new = NoticeRow {
+                state,
+                attempts,
+                ..row
+            };
             Ok(tables.notices.insert(key, new))
         });
         self.stats.dead_letters += u32::from(saved.is_ok() && late);
-        if saved.is_ok() && !late { NoticeWork::Trying(key) } else { NoticeWork::Idle }
+        if saved.is_ok() && !late {
+            NoticeWork::Trying(key)
+        } else {
+            NoticeWork::Idle
+        }
     }
 
     fn try_to_send(&mut self, key: NoticeKey) -> NoticeWork {
@@ -145,14 +171,16 @@ impl World {
         let (arrives, attempt) = if self.rng.chance(self.faults.not_sent) {
             (false, Attempt::NotSent)
         } else if self.rng.chance(self.faults.unclear) {
-            (self.rng.chance(7_000), Attempt::Unclear)
+            (self.rng.chance(8_000), Attempt::Unclear)
         } else if self.rng.chance(self.faults.not_sent / 10) {
             (false, Attempt::Hopeless)
         } else {
             (true, Attempt::Accepted)
         };
         let (reason, account) = (key.reason, key.account.0[15]);
-        self.note(format_args!("mail {reason:?} to fan {account}: {attempt:?}, arrives {arrives}"));
+        self.note(format_args!(
+            "mail {reason:?} to fan {account}: {attempt:?}, arrives {arrives}"
+        ));
         if arrives {
             self.stats.mails += 1;
             self.mail_arrives(key);
@@ -200,7 +228,12 @@ fn rows_of_call(
     for (number, place) in waiting.filter(|_| now < admission.expires_at) {
         let (_, wishes, listening) = fans[usize::from(place.account.0[15])];
         if let Some(channel) = channel(Reason::YourTurn, wishes, listening, Channel::Email) {
-            let key = NoticeKey { account: place.account, reason: Reason::YourTurn, about: About::Number(*number), channel };
+            let key = NoticeKey {
+                account: place.account,
+                reason: Reason::YourTurn,
+                about: About::Number(*number),
+                channel,
+            };
             rows.push((key, new_row(admission.expires_at, now)));
         }
     }
@@ -224,7 +257,12 @@ fn rows_of_booking(
     let (account, wishes, listening) = fans[usize::from(booking.account_id.0[15])];
     channel(reason, wishes, listening, Channel::Email)
         .map(|channel| {
-            let key = NoticeKey { account, reason, about: About::Booking(id), channel };
+            let key = NoticeKey {
+                account,
+                reason,
+                about: About::Booking(id),
+                channel,
+            };
             (key, new_row(Timestamp::MAX, now))
         })
         .into_iter()
@@ -232,7 +270,11 @@ fn rows_of_booking(
 }
 
 fn new_row(useful_until: Timestamp, now: Timestamp) -> NoticeRow {
-    NoticeRow { state: NoticeState::Due(now), attempts: 0, useful_until }
+    NoticeRow {
+        state: NoticeState::Due(now),
+        attempts: 0,
+        useful_until,
+    }
 }
 
 fn name(work: &Work) -> String {

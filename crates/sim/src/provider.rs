@@ -53,7 +53,8 @@ impl Provider {
         let after = sandbox_refund(known);
         self.ledger.insert(booking, after);
         let (before, after) = (refunded(known.status), refunded(after.status));
-        *self.returned.entry(booking).or_default() += if fresh_key { after } else { after - before };
+        *self.returned.entry(booking).or_default() +=
+            if fresh_key { after } else { after - before };
         after
     }
 

@@ -15,7 +15,7 @@ use crate::world::World;
 /// Requests in one batch.
 const BATCH_MAX: usize = 6;
 /// How long the room waits after a commit that failed, milliseconds.
-const RETRY_MS: u64 = 100;
+pub(crate) const RETRY_MS: u64 = 100;
 /// The epoch of every run's room.
 pub(crate) const EPOCH: u32 = 1;
 
@@ -97,7 +97,10 @@ impl World {
                 changes.left.len(),
                 changes.entered.len(),
                 changes.used,
-                changes.admission.as_ref().map(|admission| &admission.called)
+                changes
+                    .admission
+                    .as_ref()
+                    .map(|admission| &admission.called)
             ));
         }
         if self.applies_early(&changes) {
@@ -118,13 +121,19 @@ impl World {
     fn room_saves(&mut self, changes: RoomChanges, decided: Decided) {
         if changes.must_be_saved() {
             let (refuse, upsert) = (self.refuses(), self.has(Bug::NumberReused));
-            match self.store.commit(refuse, |tables| tables.save_room(&changes, upsert)) {
+            match self
+                .store
+                .commit(refuse, |tables| tables.save_room(&changes, upsert))
+            {
                 Ok(()) => {
-                    self.stats.joined += u32::try_from(changes.joined.len()).expect("a batch is small");
-                    self.stats.entered += u32::try_from(changes.entered.len()).expect("a batch is small");
+                    self.stats.joined +=
+                        u32::try_from(changes.joined.len()).expect("a batch is small");
+                    self.stats.entered +=
+                        u32::try_from(changes.entered.len()).expect("a batch is small");
                     if let Some(admission) = &changes.admission {
                         self.note(format_args!("admission {:?} saved", admission.called));
-                        self.stats.called += u32::try_from(admission.called.len()).expect("a batch is small");
+                        self.stats.called +=
+                            u32::try_from(admission.called.len()).expect("a batch is small");
                     }
                 }
                 Err(NotSaved::Refused) => {
@@ -137,7 +146,10 @@ impl World {
                     return;
                 }
                 Err(NotSaved::Conflict(row)) => {
-                    self.violated(3, format!("the room's batch meets another {row} than it drafted on"));
+                    self.violated(
+                        3,
+                        format!("the room's batch meets another {row} than it drafted on"),
+                    );
                     return;
                 }
             }
@@ -155,8 +167,16 @@ impl World {
     /// Memory follows what is saved; streams carry it at once.
     fn apply_to_room(&mut self, changes: &RoomChanges) {
         self.memory.room.apply(changes);
-        for number in changes.admission.iter().flat_map(|admission| &admission.called) {
-            let place = self.memory.room.place(*number).expect("a called place is a place");
+        for number in changes
+            .admission
+            .iter()
+            .flat_map(|admission| &admission.called)
+        {
+            let place = self
+                .memory
+                .room
+                .place(*number)
+                .expect("a called place is a place");
             let fan = usize::from(place.account.0[15]);
             if self.memory.listening.contains(&fan) {
                 self.hears_call_on_stream(fan, *number);
@@ -170,7 +190,9 @@ impl World {
         self.stats.called_on_stream += 1;
         self.history.called_on_stream.insert(number);
         self.fans[fan].is_called();
-        self.note(format_args!("fan {fan} hears on the stream: {number} is called"));
+        self.note(format_args!(
+            "fan {fan} hears on the stream: {number} is called"
+        ));
     }
 
     /// When the room acts unasked.
@@ -214,7 +236,9 @@ impl World {
                         text: self.signer.sign(Kind::Pass, &claims),
                     }
                 }
-                Err(Refusal::NotYourTurn { poll_after_ms, .. }) => self.said_not_yet(request.fan, poll_after_ms),
+                Err(Refusal::NotYourTurn { poll_after_ms, .. }) => {
+                    self.said_not_yet(request.fan, poll_after_ms)
+                }
                 Err(refusal) => Said::Refused(refusal),
             };
             self.answer(request, said);
@@ -253,11 +277,15 @@ impl World {
 
     fn said_place(&self, fan: usize, new: bool) -> Said {
         let tables = self.store.tables();
-        let view = self
-            .memory
-            .room
-            .view(self.account(fan), &tables.sale, &tables.admission, self.shown_at());
-        view.map_or(Said::Refused(Refusal::NoPlace), |view| Said::Place(view, new))
+        let view = self.memory.room.view(
+            self.account(fan),
+            &tables.sale,
+            &tables.admission,
+            self.shown_at(),
+        );
+        view.map_or(Said::Refused(Refusal::NoPlace), |view| {
+            Said::Place(view, new)
+        })
     }
 
     /// The operator's word of this instant reaches the room.

@@ -50,13 +50,22 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, steps, bug, .. } = self.options;
+        let Options {
+            seed, steps, bug, ..
+        } = self.options;
         for line in &self.last {
             writeln!(f, "{line}")?;
         }
         let bug = bug.map_or(String::new(), |bug| format!(" --bug {bug}"));
-        writeln!(f, "seed {seed}, step {}: promise {} is broken: {}", self.step, self.promise, self.what)?;
-        write!(f, "again: boxoffice-sim --seed {seed} --steps {steps}{bug} --trace")
+        writeln!(
+            f,
+            "seed {seed}, step {}: promise {} is broken: {}",
+            self.step, self.promise, self.what
+        )?;
+        write!(
+            f,
+            "again: boxoffice-sim --seed {seed} --steps {steps}{bug} --trace"
+        )
     }
 }
 

@@ -52,11 +52,11 @@ impl Faults {
             refuse: often(1_500),
             lose: often(1_000),
             repeat: often(1_500),
-            slow: often(1_000),
+            slow: often(4_000),
             silent: often(3_000),
             wrong_amount: often(300),
             not_sent: often(2_000),
-            unclear: often(4_000),
+            unclear: often(8_000),
         }
     }
 }
@@ -77,12 +77,8 @@ pub(crate) struct Setup {
 impl Setup {
     /// The setup of a run.
     pub(crate) fn of(rng: &mut Rng) -> Self {
-        let json = SeatingPlan::generate(
-            rng.between(1, 2),
-            rng.between(1, 2),
-            rng.between(2, 4),
-        )
-        .expect("a small hall is a hall");
+        let json = SeatingPlan::generate(rng.between(1, 2), rng.between(1, 2), rng.between(2, 4))
+            .expect("a small hall is a hall");
         let area = NewArea {
             area: "Floor".to_owned(),
             section: "Floor".to_owned(),
@@ -98,7 +94,7 @@ impl Setup {
             waiting_room: !rng.chance(1_000),
             hold: HoldPolicy {
                 ttl_s: rng.between(2, 15),
-                seats_max: rng.between(2, 4),
+                seats_max: rng.between(2, 5),
             },
             sale: Sale {
                 opens_at: START.plus_s(rng.between(0, 3)),

@@ -22,7 +22,8 @@ pub(crate) enum PayWork {
     Charging(BookingId),
     CallingOff(BookingId),
     Settling(BookingId, Verdict),
-    Settled(BookingId),
+    /// With the place whose pass that used up.
+    Settled(BookingId, Option<u32>),
 }
 
 /// Where the reconciler stands with a refund.
@@ -38,7 +39,11 @@ impl World {
     pub(crate) fn worker_acts(&mut self, worker: usize) {
         let work = std::mem::replace(&mut self.memory.workers[worker], PayWork::Idle);
         self.memory.workers[worker] = match work {
-            PayWork::Idle => self.memory.pay_queue.pop_front().map_or(PayWork::Idle, PayWork::Asking),
+            PayWork::Idle => self
+                .memory
+                .pay_queue
+                .pop_front()
+                .map_or(PayWork::Idle, PayWork::Asking),
             PayWork::Asking(booking) => self.ask_provider(booking),
             PayWork::Charging(booking) => self.charge(booking),
             PayWork::CallingOff(booking) => {
@@ -48,7 +53,7 @@ impl World {
                 PayWork::Asking(booking)
             }
             PayWork::Settling(booking, verdict) => self.settle_booking(booking, verdict),
-            PayWork::Settled(booking) => self.tell_settled(booking),
+            PayWork::Settled(booking, used) => self.tell_settled(booking, used),
         };
     }
 
@@ -65,7 +70,11 @@ impl World {
         };
         match next_step(status, booking.give_up_at, self.now) {
             // What is decided is not charged any more.
-            Step::Charge | Step::AskAgain(_) | Step::CallOff if booking.state != BookingState::Pending => PayWork::Idle,
+            Step::Charge | Step::AskAgain(_) | Step::CallOff
+                if booking.state != BookingState::Pending =>
+            {
+                PayWork::Idle
+            }
             Step::Charge => PayWork::Charging(id),
             Step::AskAgain(at) => self.postpone(id, at),
             Step::CallOff => PayWork::CallingOff(id),
@@ -77,15 +86,25 @@ impl World {
         let booking = self.store.tables().bookings[&id].clone();
         let Method::Sandbox(outcome) = booking.method;
         let wrong = i64::from(self.rng.chance(self.faults.wrong_amount));
-        let answer = self.provider.charge(id, booking.total_minor - wrong, outcome);
+        let answer = self
+            .provider
+            .charge(id, booking.total_minor - wrong, outcome);
         let status = self.provider.status(id);
-        self.note(format_args!("provider: charge {} -> {answer:?}, {status:?}", short(id.0)));
+        self.note(format_args!(
+            "provider: charge {} -> {answer:?}, {status:?}",
+            short(id.0)
+        ));
         if matches!(status, Status::Captured { .. } | Status::Declined) {
-            self.net.send(Message::Callback(id), &self.faults, &mut self.rng, self.now);
+            self.net
+                .send(Message::Callback(id), &self.faults, &mut self.rng, self.now);
         }
         match answer {
-            ChargeAnswer::Said(status) if !self.rng.chance(self.faults.silent) => self.after_status(id, status),
-            ChargeAnswer::Said(_) | ChargeAnswer::Silence => self.postpone(id, self.now.plus_s(LEASE_S)),
+            ChargeAnswer::Said(status) if !self.rng.chance(self.faults.silent) => {
+                self.after_status(id, status)
+            }
+            ChargeAnswer::Said(_) | ChargeAnswer::Silence => {
+                self.postpone(id, self.now.plus_s(LEASE_S))
+            }
         }
     }
 
@@ -114,12 +133,24 @@ impl World {
             self.violated(6, "a booking that was accepted is gone".to_owned());
             return PayWork::Idle;
         };
-        match self.store.commit(refuse, |tables| tables.save_bookings(&rows, now)) {
+        match self
+            .store
+            .commit(refuse, |tables| tables.save_bookings(&rows, now))
+        {
             Ok(()) => {
                 let news = before == Some(BookingState::Pending);
                 self.count_settled(&booking, news);
-                self.note(format_args!("{} settled: {:?}, news {news}", short(id.0), booking.state));
-                if news { PayWork::Settled(id) } else { PayWork::Idle }
+                self.note(format_args!(
+                    "{} settled: {:?}, news {news}",
+                    short(id.0),
+                    booking.state
+                ));
+                let used = rows.changes.used.first().map(|(_, number)| *number);
+                if news {
+                    PayWork::Settled(id, used)
+                } else {
+                    PayWork::Idle
+                }
             }
             Err(NotSaved::Refused) => {
                 self.note(format_args!("{} is not settled: not saved", short(id.0)));
@@ -143,12 +174,12 @@ impl World {
     }
 
     /// What is saved is told: to the room, to the picture, to those who wait.
-    fn tell_settled(&mut self, id: BookingId) -> PayWork {
+    fn tell_settled(&mut self, id: BookingId, used: Option<u32>) -> PayWork {
         let booking = self.store.tables().bookings[&id].clone();
-        if booking.state == BookingState::Confirmed {
-            self.memory.used.extend(booking.place);
-        }
-        self.memory.refresh(&booking.seats, self.store.tables(), self.now);
+        // As it was saved: it may have been cancelled since.
+        self.memory.used.extend(used);
+        self.memory
+            .refresh(&booking.seats, self.store.tables(), self.now);
         for request in self.memory.waiters.remove(&id).unwrap_or_default() {
             self.answer(request, Said::Booking(booking.clone()));
         }
@@ -157,7 +188,12 @@ impl World {
 
     /// Work of the outbox that is due and that nobody has taken up.
     fn left_lying(&self) -> Option<Work> {
-        let leased = |work: &Work| self.memory.leased.get(work).is_some_and(|at| *at > self.now);
+        let leased = |work: &Work| {
+            self.memory
+                .leased
+                .get(work)
+                .is_some_and(|at| *at > self.now)
+        };
         let outbox = self.store.tables().outbox.iter();
         outbox
             .filter(|(work, due_at)| **due_at <= self.now && !leased(work))
@@ -177,8 +213,12 @@ impl World {
     pub(crate) fn reconciler_acts(&mut self) {
         match std::mem::replace(&mut self.memory.refund, RefundWork::Idle) {
             RefundWork::Idle => {
-                let Some(work) = self.left_lying() else { return };
-                self.memory.leased.insert(work.clone(), self.now.plus_s(LEASE_S));
+                let Some(work) = self.left_lying() else {
+                    return;
+                };
+                self.memory
+                    .leased
+                    .insert(work.clone(), self.now.plus_s(LEASE_S));
                 match work {
                     Work::Pay(booking) => self.memory.pay_queue.push_back(booking),
                     Work::Refund(booking) => self.memory.refund = RefundWork::Refunding(booking),
@@ -187,7 +227,10 @@ impl World {
             }
             RefundWork::Refunding(booking) => {
                 let given = self.provider.refund(booking, self.has(Bug::RefundedTwice));
-                self.note(format_args!("provider: {given} of {} given back", short(booking.0)));
+                self.note(format_args!(
+                    "provider: {given} of {} given back",
+                    short(booking.0)
+                ));
                 if !self.rng.chance(self.faults.silent) {
                     self.memory.refund = RefundWork::Refunded(booking, given);
                 }
@@ -204,7 +247,11 @@ impl World {
             self.violated(6, "a booking that was accepted is gone".to_owned());
             return;
         }
-        if self.store.commit(refuse, |tables| tables.save_bookings(&rows, now)).is_ok() {
+        if self
+            .store
+            .commit(refuse, |tables| tables.save_bookings(&rows, now))
+            .is_ok()
+        {
             self.stats.refunded += 1;
             self.note(format_args!("refund of {} recorded", short(id.0)));
         }

@@ -253,10 +253,12 @@ impl World {
     /// When something happens next by itself.
     fn next_due(&self) -> Option<Timestamp> {
         let (tables, memory) = (self.store.tables(), &self.memory);
-        let work = tables
-            .outbox
-            .iter()
-            .map(|(work, due_at)| memory.leased.get(work).map_or(*due_at, |at| *at.max(due_at)));
+        let work = tables.outbox.iter().map(|(work, due_at)| {
+            memory
+                .leased
+                .get(work)
+                .map_or(*due_at, |at| *at.max(due_at))
+        });
         let expiry = memory.expiries.first().map(|(at, _)| *at);
         let others = [self.net.next_at(), memory.wake_at, expiry];
         work.chain(self.notices_due())
@@ -288,7 +290,11 @@ impl World {
         if !matches!(memory.room_work, RoomWork::Idle) || due || asked {
             ready.push(Self::room_acts);
         }
-        for (lane, act) in memory.lanes.iter().zip([Self::lane_0 as fn(&mut Self), Self::lane_1]) {
+        for (lane, act) in memory
+            .lanes
+            .iter()
+            .zip([Self::lane_0 as fn(&mut Self), Self::lane_1])
+        {
             if !matches!(lane, Lane::Idle) || !memory.hold_queue.is_empty() {
                 ready.push(act);
             }
@@ -296,7 +302,11 @@ impl World {
         if !matches!(memory.book_work, BookWork::Idle) || !memory.book_queue.is_empty() {
             ready.push(Self::book_acts);
         }
-        for (worker, act) in memory.workers.iter().zip([Self::worker_0 as fn(&mut Self), Self::worker_1]) {
+        for (worker, act) in memory
+            .workers
+            .iter()
+            .zip([Self::worker_0 as fn(&mut Self), Self::worker_1])
+        {
             if !matches!(worker, PayWork::Idle) || !memory.pay_queue.is_empty() {
                 ready.push(act);
             }
@@ -307,7 +317,11 @@ impl World {
         if self.notifier_ready() {
             ready.push(Self::notifier_acts);
         }
-        if memory.expiries.first().is_some_and(|(at, _)| *at <= self.now) {
+        if memory
+            .expiries
+            .first()
+            .is_some_and(|(at, _)| *at <= self.now)
+        {
             ready.push(Self::sweeper_acts);
         }
         match self.rng.pick(&ready) {
@@ -351,7 +365,11 @@ impl World {
         self.note(format_args!("CRASH"));
         let tables = self.store.tables();
         let forget = usize::from(self.bug == Some(Bug::NumberReused) && !tables.places.is_empty());
-        let forget = if tables.places.len() > tables.serving_counter() as usize { forget } else { 0 };
+        let forget = if tables.places.len() > tables.serving_counter() as usize {
+            forget
+        } else {
+            0
+        };
         self.memory = Memory::rebuilt(&self.setup, tables, self.now, forget);
     }
 
@@ -361,7 +379,8 @@ impl World {
         self.note(format_args!("{text}"));
         self.told(&request, &said);
         let message = Message::Answer(Answer { request, said });
-        self.net.send(message, &self.faults, &mut self.rng, self.now);
+        self.net
+            .send(message, &self.faults, &mut self.rng, self.now);
     }
 
     /// Whether chance makes a commit fail now.
@@ -408,13 +427,26 @@ fn say(request: &Request) -> String {
         Ask::Look => "look".to_owned(),
         Ask::Leave => "leave".to_owned(),
         Ask::Enter => "enter".to_owned(),
-        Ask::Hold { hold_id, want, pass } => {
+        Ask::Hold {
+            hold_id,
+            want,
+            pass,
+        } => {
             format!("hold {} {want:?} pass {}", short(hold_id.0), pass.is_some())
         }
         Ask::LookHold(id) => format!("look {}", short(id.0)),
         Ask::Release(id) => format!("release {}", short(id.0)),
-        Ask::Book { booking_id, hold_id, outcome, .. } => {
-            format!("book {} of {} {outcome:?}", short(booking_id.0), short(hold_id.0))
+        Ask::Book {
+            booking_id,
+            hold_id,
+            outcome,
+            ..
+        } => {
+            format!(
+                "book {} of {} {outcome:?}",
+                short(booking_id.0),
+                short(hold_id.0)
+            )
         }
         Ask::LookBooking(id) => format!("look {}", short(id.0)),
         Ask::Cancel(id) => format!("cancel {}", short(id.0)),
@@ -424,13 +456,27 @@ fn say(request: &Request) -> String {
 fn heard(said: &Said) -> String {
     match said {
         Said::Place(view, new) => {
-            format!("place {} {:?} position {} new {new}", view.number, view.stage, view.position)
+            format!(
+                "place {} {:?} position {} new {new}",
+                view.number, view.stage, view.position
+            )
         }
         Said::Left => "left".to_owned(),
-        Said::Pass { number, expires_at, .. } => format!("pass {number} until {}", expires_at.0),
-        Said::Hold(hold) => format!("hold {} {:?} {:?}", short(hold.hold_id.0), hold.seats, state(hold)),
+        Said::Pass {
+            number, expires_at, ..
+        } => format!("pass {number} until {}", expires_at.0),
+        Said::Hold(hold) => format!(
+            "hold {} {:?} {:?}",
+            short(hold.hold_id.0),
+            hold.seats,
+            state(hold)
+        ),
         Said::Released(id) => format!("released {}", short(id.0)),
-        Said::Booking(booking) => format!("booking {} {:?}", short(booking.booking_id.0), booking.state),
+        Said::Booking(booking) => format!(
+            "booking {} {:?}",
+            short(booking.booking_id.0),
+            booking.state
+        ),
         Said::Refused(refusal) => format!("no: {refusal:?}"),
         Said::Busy => "busy".to_owned(),
     }
@@ -452,13 +498,18 @@ impl World {
         self.asked(&request);
         match &request.ask {
             Ask::Join | Ask::Leave | Ask::Enter | Ask::Look if !self.setup.waiting_room => {
-                self.answer(request, Said::Refused(boxoffice_core::Refusal::NoWaitingRoom));
+                self.answer(
+                    request,
+                    Said::Refused(boxoffice_core::Refusal::NoWaitingRoom),
+                );
             }
             Ask::Join | Ask::Leave | Ask::Enter => self.memory.room_queue.push_back(request),
             Ask::Look => self.look(request),
             Ask::Hold { .. } => self.receive_hold(request),
             Ask::LookHold(_) | Ask::LookBooking(_) => self.look_up(request),
-            Ask::Release(_) | Ask::Book { .. } | Ask::Cancel(_) => self.memory.book_queue.push_back(request),
+            Ask::Release(_) | Ask::Book { .. } | Ask::Cancel(_) => {
+                self.memory.book_queue.push_back(request)
+            }
         }
     }
 }

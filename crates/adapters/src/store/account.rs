@@ -43,7 +43,9 @@ pub struct Account {
 impl fmt::Debug for Account {
     /// Without personal data: this ends up in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account").field("account_id", &self.account_id).finish_non_exhaustive()
+        f.debug_struct("Account")
+            .field("account_id", &self.account_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,8 +154,8 @@ fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
-
-const BY_ID: &str = "SELECT account_id, email, name, locale, phone, operator, wish_push, wish_email, wish_sms
+const BY_ID: &str =
+    "SELECT account_id, email, name, locale, phone, operator, wish_push, wish_email, wish_sms
     FROM accounts WHERE account_id = ?1";
 
 const BY_EMAIL: &str = "SELECT account_id, email, name, locale, phone, operator, wish_push, wish_email, wish_sms, password_hash
@@ -186,8 +188,14 @@ impl Store {
             if insert(tx, &new, true)? {
                 return Ok(OperatorPut::Made(new.account_id));
             }
-            let (found, _) = by_email(tx.rows, &new.email).map_err(failure)?.ok_or_else(|| Failure::Broken("an account is taken and not there".to_owned()))?;
-            Ok(if found.operator { OperatorPut::Found(found.account_id) } else { OperatorPut::IsFan })
+            let (found, _) = by_email(tx.rows, &new.email)
+                .map_err(failure)?
+                .ok_or_else(|| Failure::Broken("an account is taken and not there".to_owned()))?;
+            Ok(if found.operator {
+                OperatorPut::Found(found.account_id)
+            } else {
+                OperatorPut::IsFan
+            })
         };
         self.sqlite().write(put).await
     }
@@ -197,14 +205,19 @@ impl Store {
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
     pub async fn account(&self, account_id: AccountId) -> Result<Option<Account>, Failure> {
-        self.sqlite().read(move |rows| by_id(rows, account_id)).await
+        self.sqlite()
+            .read(move |rows| by_id(rows, account_id))
+            .await
     }
 
     /// The account that has this address, in whatever case, and the hash of its password.
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn account_by_email(&self, email: String) -> Result<Option<(Account, String)>, Failure> {
+    pub async fn account_by_email(
+        &self,
+        email: String,
+    ) -> Result<Option<(Account, String)>, Failure> {
         self.sqlite().read(move |rows| by_email(rows, &email)).await
     }
 
@@ -212,11 +225,20 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn recipients(&self, account_ids: Vec<AccountId>) -> Result<HashMap<AccountId, Account>, Failure> {
+    pub async fn recipients(
+        &self,
+        account_ids: Vec<AccountId>,
+    ) -> Result<HashMap<AccountId, Account>, Failure> {
         let read = move |rows: &Connection| {
-            let found = account_ids.iter().map(|account_id| by_id(rows, *account_id));
+            let found = account_ids
+                .iter()
+                .map(|account_id| by_id(rows, *account_id));
             let found: Vec<_> = found.collect::<rusqlite::Result<_>>()?;
-            Ok(found.into_iter().flatten().map(|account| (account.account_id, account)).collect())
+            Ok(found
+                .into_iter()
+                .flatten()
+                .map(|account| (account.account_id, account))
+                .collect())
         };
         self.sqlite().read(read).await
     }
@@ -225,11 +247,35 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn change_account(&self, account_id: AccountId, change: AccountChange) -> Result<Option<Account>, Failure> {
+    pub async fn change_account(
+        &self,
+        account_id: AccountId,
+        change: AccountChange,
+    ) -> Result<Option<Account>, Failure> {
         let write = move |tx: &Tx<'_>| {
-            let AccountChange { name, locale, phone, push, email, sms } = &change;
-            let values = params![Col(account_id), name, locale.map(Locale::tag), phone.is_some(), phone.as_ref().and_then(Option::as_ref), push, email, sms];
-            let changed = tx.rows.prepare_cached(CHANGE).and_then(|mut sql| sql.execute(values)).map_err(failure)?;
+            let AccountChange {
+                name,
+                locale,
+                phone,
+                push,
+                email,
+                sms,
+            } = &change;
+            let values = params![
+                Col(account_id),
+                name,
+                locale.map(Locale::tag),
+                phone.is_some(),
+                phone.as_ref().and_then(Option::as_ref),
+                push,
+                email,
+                sms
+            ];
+            let changed = tx
+                .rows
+                .prepare_cached(CHANGE)
+                .and_then(|mut sql| sql.execute(values))
+                .map_err(failure)?;
             let account = by_id(tx.rows, account_id).map_err(failure)?;
             expect_rows("change an account", changed, usize::from(account.is_some()))?;
             Ok(account)
@@ -240,21 +286,45 @@ impl Store {
 
 /// Whether it was made: not when the address is taken.
 fn insert(tx: &Tx<'_>, new: &NewAccount, operator: bool) -> Result<bool, Failure> {
-    let NewAccount { account_id, email, name, locale, password_hash } = new;
+    let NewAccount {
+        account_id,
+        email,
+        name,
+        locale,
+        password_hash,
+    } = new;
     let wishes = Wishes::default();
     let values = params![
-        Col(*account_id), email_key(email), email, name, locale.tag(), operator, password_hash, wishes.push, wishes.email, wishes.sms, Col(tx.now)
+        Col(*account_id),
+        email_key(email),
+        email,
+        name,
+        locale.tag(),
+        operator,
+        password_hash,
+        wishes.push,
+        wishes.email,
+        wishes.sms,
+        Col(tx.now)
     ];
-    let made = tx.rows.prepare_cached(INSERT).and_then(|mut sql| sql.execute(values)).map_err(failure)?;
+    let made = tx
+        .rows
+        .prepare_cached(INSERT)
+        .and_then(|mut sql| sql.execute(values))
+        .map_err(failure)?;
     Ok(made == 1)
 }
 
 fn by_id(rows: &Connection, account_id: AccountId) -> rusqlite::Result<Option<Account>> {
-    rows.prepare_cached(BY_ID)?.query_row([Col(account_id)], account).optional()
+    rows.prepare_cached(BY_ID)?
+        .query_row([Col(account_id)], account)
+        .optional()
 }
 
 fn by_email(rows: &Connection, email: &str) -> rusqlite::Result<Option<(Account, String)>> {
-    rows.prepare_cached(BY_EMAIL)?.query_row([email_key(email)], |row| Ok((account(row)?, row.get(9)?))).optional()
+    rows.prepare_cached(BY_EMAIL)?
+        .query_row([email_key(email)], |row| Ok((account(row)?, row.get(9)?)))
+        .optional()
 }
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
@@ -270,20 +340,28 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         locale,
         phone: row.get(4)?,
         operator: row.get(5)?,
-        wishes: Wishes { push: row.get(6)?, email: row.get(7)?, sms: row.get(8)? },
+        wishes: Wishes {
+            push: row.get(6)?,
+            email: row.get(7)?,
+            sms: row.get(8)?,
+        },
     })
 }
 
-const CREATE_SESSION: &str = "INSERT INTO sessions (session_id, account_id, generation, rotated_at, expires_at, ended_at)
+const CREATE_SESSION: &str =
+    "INSERT INTO sessions (session_id, account_id, generation, rotated_at, expires_at, ended_at)
     VALUES (?1, ?2, 0, ?3, ?4, NULL)";
 
-const SESSION: &str = "SELECT sessions.account_id, operator, generation, rotated_at, expires_at, ended_at
+const SESSION: &str =
+    "SELECT sessions.account_id, operator, generation, rotated_at, expires_at, ended_at
     FROM sessions JOIN accounts ON accounts.account_id = sessions.account_id WHERE session_id = ?1";
 
-const ROTATE: &str = "UPDATE sessions SET generation = generation + 1, rotated_at = ?3, expires_at = ?4
+const ROTATE: &str =
+    "UPDATE sessions SET generation = generation + 1, rotated_at = ?3, expires_at = ?4
     WHERE session_id = ?1 AND generation = ?2 AND ended_at IS NULL";
 
-const END_SESSION: &str = "UPDATE sessions SET ended_at = ?2 WHERE session_id = ?1 AND ended_at IS NULL";
+const END_SESSION: &str =
+    "UPDATE sessions SET ended_at = ?2 WHERE session_id = ?1 AND ended_at IS NULL";
 
 const ENDED_SINCE: &str = "SELECT session_id, ended_at FROM sessions WHERE ended_at > ?1";
 
@@ -305,7 +383,11 @@ struct Kept {
 }
 
 fn step(kept: &Kept, shown: u32, now: Timestamp) -> Step {
-    let Session { generation, rotated_at, .. } = kept.session;
+    let Session {
+        generation,
+        rotated_at,
+        ..
+    } = kept.session;
     if kept.ended || now >= kept.expires_at {
         Step::Refuse
     } else if shown == generation {
@@ -322,12 +404,31 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn create_session(&self, session_id: SessionId, account: &Account, ttl_s: u32) -> Result<Session, Failure> {
+    pub async fn create_session(
+        &self,
+        session_id: SessionId,
+        account: &Account,
+        ttl_s: u32,
+    ) -> Result<Session, Failure> {
         let (account_id, operator) = (account.account_id, account.operator);
         let write = move |tx: &Tx<'_>| {
-            let values = params![Col(session_id), Col(account_id), Col(tx.now), Col(tx.now.plus_s(ttl_s))];
-            tx.rows.prepare_cached(CREATE_SESSION).and_then(|mut sql| sql.execute(values)).map_err(failure)?;
-            Ok(Session { session_id, account_id, operator, generation: 0, rotated_at: tx.now })
+            let values = params![
+                Col(session_id),
+                Col(account_id),
+                Col(tx.now),
+                Col(tx.now.plus_s(ttl_s))
+            ];
+            tx.rows
+                .prepare_cached(CREATE_SESSION)
+                .and_then(|mut sql| sql.execute(values))
+                .map_err(failure)?;
+            Ok(Session {
+                session_id,
+                account_id,
+                operator,
+                generation: 0,
+                rotated_at: tx.now,
+            })
         };
         self.sqlite().write(write).await
     }
@@ -337,17 +438,37 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn rotate_session(&self, session_id: SessionId, shown: u32, ttl_s: u32) -> Result<Rotation, Failure> {
+    pub async fn rotate_session(
+        &self,
+        session_id: SessionId,
+        shown: u32,
+        ttl_s: u32,
+    ) -> Result<Rotation, Failure> {
         let write = move |tx: &Tx<'_>| {
-            let Some(kept) = session(tx.rows, session_id).map_err(failure)? else { return Ok(Rotation::Refused) };
+            let Some(kept) = session(tx.rows, session_id).map_err(failure)? else {
+                return Ok(Rotation::Refused);
+            };
             match step(&kept, shown, tx.now) {
                 Step::Refuse => Ok(Rotation::Refused),
                 Step::Repeat => Ok(Rotation::Good(kept.session)),
                 Step::Rotate => {
-                    let values = params![Col(session_id), shown, Col(tx.now), Col(tx.now.plus_s(ttl_s))];
-                    let changed = tx.rows.prepare_cached(ROTATE).and_then(|mut sql| sql.execute(values)).map_err(failure)?;
+                    let values = params![
+                        Col(session_id),
+                        shown,
+                        Col(tx.now),
+                        Col(tx.now.plus_s(ttl_s))
+                    ];
+                    let changed = tx
+                        .rows
+                        .prepare_cached(ROTATE)
+                        .and_then(|mut sql| sql.execute(values))
+                        .map_err(failure)?;
                     expect_rows("rotate a session", changed, 1)?;
-                    Ok(Rotation::Good(Session { generation: shown + 1, rotated_at: tx.now, ..kept.session }))
+                    Ok(Rotation::Good(Session {
+                        generation: shown + 1,
+                        rotated_at: tx.now,
+                        ..kept.session
+                    }))
                 }
                 Step::End => {
                     expect_rows("end a session", end(tx, session_id)?, 1)?;
@@ -363,17 +484,27 @@ impl Store {
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
     pub async fn end_session(&self, session_id: SessionId) -> Result<Timestamp, Failure> {
-        self.sqlite().write(move |tx| end(tx, session_id).map(|_| tx.now)).await
+        self.sqlite()
+            .write(move |tx| end(tx, session_id).map(|_| tx.now))
+            .await
     }
 
     /// The sessions that were ended after this instant, and when: for the start, whose memory of them is empty.
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn sessions_ended_since(&self, since: Timestamp) -> Result<Vec<(SessionId, Timestamp)>, Failure> {
+    pub async fn sessions_ended_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(SessionId, Timestamp)>, Failure> {
         let read = move |rows: &Connection| {
             let mut sql = rows.prepare_cached(ENDED_SINCE)?;
-            let ended = sql.query_map([Col(since)], |row| Ok((row.get::<_, Col<SessionId>>(0)?.0, row.get::<_, Col<Timestamp>>(1)?.0)))?;
+            let ended = sql.query_map([Col(since)], |row| {
+                Ok((
+                    row.get::<_, Col<SessionId>>(0)?.0,
+                    row.get::<_, Col<Timestamp>>(1)?.0,
+                ))
+            })?;
             ended.collect()
         };
         self.sqlite().read(read).await
@@ -389,23 +520,34 @@ fn session(rows: &Connection, session_id: SessionId) -> rusqlite::Result<Option<
             generation: row.get(2)?,
             rotated_at: row.get::<_, Col<Timestamp>>(3)?.0,
         };
-        Ok(Kept { session, expires_at: row.get::<_, Col<Timestamp>>(4)?.0, ended: row.get::<_, Option<i64>>(5)?.is_some() })
+        Ok(Kept {
+            session,
+            expires_at: row.get::<_, Col<Timestamp>>(4)?.0,
+            ended: row.get::<_, Option<i64>>(5)?.is_some(),
+        })
     };
-    rows.prepare_cached(SESSION)?.query_row([Col(session_id)], kept).optional()
+    rows.prepare_cached(SESSION)?
+        .query_row([Col(session_id)], kept)
+        .optional()
 }
 
 fn end(tx: &Tx<'_>, session_id: SessionId) -> Result<usize, Failure> {
-    tx.rows.prepare_cached(END_SESSION).and_then(|mut sql| sql.execute(params![Col(session_id), Col(tx.now)])).map_err(failure)
+    tx.rows
+        .prepare_cached(END_SESSION)
+        .and_then(|mut sql| sql.execute(params![Col(session_id), Col(tx.now)]))
+        .map_err(failure)
 }
 
 const DEVICES: &str = "SELECT device_id, channel, token, subscription FROM devices WHERE account_id = ?1 ORDER BY device_id";
 
 const COUNT_DEVICES: &str = "SELECT COUNT(*) FROM devices WHERE account_id = ?1";
 
-const CHANGE_DEVICE: &str = "UPDATE devices SET channel = ?3, token = ?4, subscription = ?5, changed_at = ?6
+const CHANGE_DEVICE: &str =
+    "UPDATE devices SET channel = ?3, token = ?4, subscription = ?5, changed_at = ?6
     WHERE account_id = ?1 AND device_id = ?2";
 
-const INSERT_DEVICE: &str = "INSERT INTO devices (account_id, device_id, channel, token, subscription, changed_at)
+const INSERT_DEVICE: &str =
+    "INSERT INTO devices (account_id, device_id, channel, token, subscription, changed_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const DELETE_DEVICE: &str = "DELETE FROM devices WHERE account_id = ?1 AND device_id = ?2";
@@ -415,22 +557,46 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn put_device(&self, account_id: AccountId, device: Device) -> Result<DevicePut, Failure> {
+    pub async fn put_device(
+        &self,
+        account_id: AccountId,
+        device: Device,
+    ) -> Result<DevicePut, Failure> {
         let write = move |tx: &Tx<'_>| {
             let (channel, token, subscription) = match &device.address {
                 DeviceAddress::Fcm(token) => ("fcm", Some(token), None),
                 DeviceAddress::Apns(token) => ("apns", Some(token), None),
                 DeviceAddress::WebPush(subscription) => ("web_push", None, Some(subscription)),
             };
-            let values = params![Col(account_id), Col(device.device_id), channel, token, subscription, Col(tx.now)];
-            if tx.rows.prepare_cached(CHANGE_DEVICE).and_then(|mut sql| sql.execute(values)).map_err(failure)? == 1 {
+            let values = params![
+                Col(account_id),
+                Col(device.device_id),
+                channel,
+                token,
+                subscription,
+                Col(tx.now)
+            ];
+            if tx
+                .rows
+                .prepare_cached(CHANGE_DEVICE)
+                .and_then(|mut sql| sql.execute(values))
+                .map_err(failure)?
+                == 1
+            {
                 return Ok(DevicePut::Known);
             }
-            let count: u32 = tx.rows.prepare_cached(COUNT_DEVICES).and_then(|mut sql| sql.query_row([Col(account_id)], |row| row.get(0))).map_err(failure)?;
+            let count: u32 = tx
+                .rows
+                .prepare_cached(COUNT_DEVICES)
+                .and_then(|mut sql| sql.query_row([Col(account_id)], |row| row.get(0)))
+                .map_err(failure)?;
             if count >= DEVICES_MAX {
                 return Ok(DevicePut::TooMany);
             }
-            tx.rows.prepare_cached(INSERT_DEVICE).and_then(|mut sql| sql.execute(values)).map_err(failure)?;
+            tx.rows
+                .prepare_cached(INSERT_DEVICE)
+                .and_then(|mut sql| sql.execute(values))
+                .map_err(failure)?;
             Ok(DevicePut::New)
         };
         self.sqlite().write(write).await
@@ -441,7 +607,11 @@ impl Store {
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
     pub async fn devices(&self, account_id: AccountId) -> Result<Vec<Device>, Failure> {
-        let read = move |rows: &Connection| rows.prepare_cached(DEVICES)?.query_map([Col(account_id)], device)?.collect();
+        let read = move |rows: &Connection| {
+            rows.prepare_cached(DEVICES)?
+                .query_map([Col(account_id)], device)?
+                .collect()
+        };
         self.sqlite().read(read).await
     }
 
@@ -449,9 +619,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn delete_device(&self, account_id: AccountId, device_id: DeviceId) -> Result<bool, Failure> {
+    pub async fn delete_device(
+        &self,
+        account_id: AccountId,
+        device_id: DeviceId,
+    ) -> Result<bool, Failure> {
         let write = move |tx: &Tx<'_>| {
-            let deleted = tx.rows.prepare_cached(DELETE_DEVICE).and_then(|mut sql| sql.execute(params![Col(account_id), Col(device_id)]));
+            let deleted = tx
+                .rows
+                .prepare_cached(DELETE_DEVICE)
+                .and_then(|mut sql| sql.execute(params![Col(account_id), Col(device_id)]));
             deleted.map(|deleted| deleted == 1).map_err(failure)
         };
         self.sqlite().write(write).await
@@ -465,7 +642,10 @@ fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
         "web_push" => DeviceAddress::WebPush(row.get(3)?),
         other => return Err(bad_text("channel", other)),
     };
-    Ok(Device { device_id: row.get::<_, Col<DeviceId>>(0)?.0, address })
+    Ok(Device {
+        device_id: row.get::<_, Col<DeviceId>>(0)?.0,
+        address,
+    })
 }
 
 const SETTING: &str = "SELECT value FROM settings WHERE name = ?1";
@@ -477,14 +657,24 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`] when the store is full or away.
-    pub async fn setting(&self, name: &'static str, mut make: impl FnMut() -> String + Send + 'static) -> Result<String, Failure> {
+    pub async fn setting(
+        &self,
+        name: &'static str,
+        mut make: impl FnMut() -> String + Send + 'static,
+    ) -> Result<String, Failure> {
         let write = move |tx: &Tx<'_>| {
-            let kept = tx.rows.prepare_cached(SETTING).and_then(|mut sql| sql.query_row([name], |row| row.get(0)).optional());
+            let kept = tx
+                .rows
+                .prepare_cached(SETTING)
+                .and_then(|mut sql| sql.query_row([name], |row| row.get(0)).optional());
             if let Some(value) = kept.map_err(failure)? {
                 return Ok(value);
             }
             let value = make();
-            tx.rows.prepare_cached(INSERT_SETTING).and_then(|mut sql| sql.execute([name, &value])).map_err(failure)?;
+            tx.rows
+                .prepare_cached(INSERT_SETTING)
+                .and_then(|mut sql| sql.execute([name, &value]))
+                .map_err(failure)?;
             Ok(value)
         };
         self.sqlite().write(write).await
@@ -525,16 +715,33 @@ mod tests {
 
     fn open(folder: &tempfile::TempDir) -> Store {
         let url = StoreUrl::Sqlite(folder.path().join("boxoffice.db"));
-        Store::open(&url, Arc::new(Clock::default()), Arc::new(Metrics::default()), |_| ()).unwrap()
+        Store::open(
+            &url,
+            Arc::new(Clock::default()),
+            Arc::new(Metrics::default()),
+            |_| (),
+        )
+        .unwrap()
     }
 
     fn new_account(account_id: AccountId, email: &str) -> NewAccount {
-        NewAccount { account_id, email: email.to_owned(), name: "Kim".to_owned(), locale: Locale::Ko, password_hash: "hash".to_owned() }
+        NewAccount {
+            account_id,
+            email: email.to_owned(),
+            name: "Kim".to_owned(),
+            locale: Locale::Ko,
+            password_hash: "hash".to_owned(),
+        }
     }
 
     async fn with_fan() -> (Temporary, Account) {
         let at = Temporary::new();
-        assert!(at.store.create_account(new_account(FAN, "Kim@Example.com")).await.unwrap());
+        assert!(
+            at.store
+                .create_account(new_account(FAN, "Kim@Example.com"))
+                .await
+                .unwrap()
+        );
         let fan = at.store.account(FAN).await.unwrap().unwrap();
         (at, fan)
     }
@@ -542,50 +749,181 @@ mod tests {
     #[tokio::test]
     async fn an_address_has_one_account_however_it_is_written() {
         let (at, fan) = with_fan().await;
-        assert!(!at.store.create_account(new_account(AccountId([9; 16]), "kIM@example.COM")).await.unwrap());
-        let (found, hash) = at.store.account_by_email("KIM@EXAMPLE.COM".to_owned()).await.unwrap().unwrap();
-        assert_eq!((found.email.as_str(), hash.as_str(), found.locale, found.operator), ("Kim@Example.com", "hash", Locale::Ko, false));
+        assert!(
+            !at.store
+                .create_account(new_account(AccountId([9; 16]), "kIM@example.COM"))
+                .await
+                .unwrap()
+        );
+        let (found, hash) = at
+            .store
+            .account_by_email("KIM@EXAMPLE.COM".to_owned())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (
+                found.email.as_str(),
+                hash.as_str(),
+                found.locale,
+                found.operator
+            ),
+            ("Kim@Example.com", "hash", Locale::Ko, false)
+        );
         assert_eq!((&found, found.wishes), (&fan, Wishes::default()));
         assert_eq!(at.store.account(AccountId([9; 16])).await.unwrap(), None);
-        assert_eq!(at.store.account_by_email("other@example.com".to_owned()).await.unwrap(), None);
-        assert!(!format!("{found:?}").contains("Kim"), "an account in a log tells nothing about the fan");
+        assert_eq!(
+            at.store
+                .account_by_email("other@example.com".to_owned())
+                .await
+                .unwrap(),
+            None
+        );
+        assert!(
+            !format!("{found:?}").contains("Kim"),
+            "an account in a log tells nothing about the fan"
+        );
     }
 
     #[tokio::test]
     async fn a_change_touches_what_it_names_and_nothing_else() {
         let (at, fan) = with_fan().await;
-        let phone = AccountChange { phone: Some(Some("+82 10 1234 5678".to_owned())), sms: Some(true), ..AccountChange::default() };
+        let phone = AccountChange {
+            phone: Some(Some("+82 10 1234 5678".to_owned())),
+            sms: Some(true),
+            ..AccountChange::default()
+        };
         let changed = at.store.change_account(FAN, phone).await.unwrap().unwrap();
-        let wishes = Wishes { sms: true, ..fan.wishes };
-        assert_eq!(changed, Account { phone: Some("+82 10 1234 5678".to_owned()), wishes, ..fan.clone() });
-        let rest = AccountChange { name: Some("Lee".to_owned()), locale: Some(Locale::En), push: Some(false), email: Some(false), ..AccountChange::default() };
+        let wishes = Wishes {
+            sms: true,
+            ..fan.wishes
+        };
+        assert_eq!(
+            changed,
+            Account {
+                phone: Some("+82 10 1234 5678".to_owned()),
+                wishes,
+                ..fan.clone()
+            }
+        );
+        let rest = AccountChange {
+            name: Some("Lee".to_owned()),
+            locale: Some(Locale::En),
+            push: Some(false),
+            email: Some(false),
+            ..AccountChange::default()
+        };
         at.store.change_account(FAN, rest).await.unwrap().unwrap();
-        let changed = at.store.change_account(FAN, AccountChange::default()).await.unwrap().unwrap();
-        let wishes = Wishes { push: false, email: false, sms: true };
-        assert_eq!(changed, Account { name: "Lee".to_owned(), locale: Locale::En, phone: Some("+82 10 1234 5678".to_owned()), wishes, ..fan });
-        let without = AccountChange { phone: Some(None), ..AccountChange::default() };
-        assert_eq!(at.store.change_account(FAN, without).await.unwrap().unwrap().phone, None);
-        assert_eq!(at.restarted().store.change_account(AccountId([9; 16]), AccountChange::default()).await.unwrap(), None);
+        let changed = at
+            .store
+            .change_account(FAN, AccountChange::default())
+            .await
+            .unwrap()
+            .unwrap();
+        let wishes = Wishes {
+            push: false,
+            email: false,
+            sms: true,
+        };
+        assert_eq!(
+            changed,
+            Account {
+                name: "Lee".to_owned(),
+                locale: Locale::En,
+                phone: Some("+82 10 1234 5678".to_owned()),
+                wishes,
+                ..fan
+            }
+        );
+        let without = AccountChange {
+            phone: Some(None),
+            ..AccountChange::default()
+        };
+        assert_eq!(
+            at.store
+                .change_account(FAN, without)
+                .await
+                .unwrap()
+                .unwrap()
+                .phone,
+            None
+        );
+        assert_eq!(
+            at.restarted()
+                .store
+                .change_account(AccountId([9; 16]), AccountChange::default())
+                .await
+                .unwrap(),
+            None
+        );
     }
 
     #[tokio::test]
     async fn an_operator_is_made_once_and_never_out_of_a_fan() {
         let (at, _) = with_fan().await;
         let operator = AccountId([3; 16]);
-        assert_eq!(at.store.put_operator(new_account(operator, "ops@example.com")).await.unwrap(), OperatorPut::Made(operator));
-        assert_eq!(at.store.put_operator(new_account(AccountId([4; 16]), "OPS@example.com")).await.unwrap(), OperatorPut::Found(operator));
-        assert_eq!(at.store.put_operator(new_account(AccountId([4; 16]), "kim@example.com")).await.unwrap(), OperatorPut::IsFan);
+        assert_eq!(
+            at.store
+                .put_operator(new_account(operator, "ops@example.com"))
+                .await
+                .unwrap(),
+            OperatorPut::Made(operator)
+        );
+        assert_eq!(
+            at.store
+                .put_operator(new_account(AccountId([4; 16]), "OPS@example.com"))
+                .await
+                .unwrap(),
+            OperatorPut::Found(operator)
+        );
+        assert_eq!(
+            at.store
+                .put_operator(new_account(AccountId([4; 16]), "kim@example.com"))
+                .await
+                .unwrap(),
+            OperatorPut::IsFan
+        );
         assert!(!at.store.account(FAN).await.unwrap().unwrap().operator);
-        let found = at.store.recipients(vec![operator, FAN, AccountId([9; 16]), FAN]).await.unwrap();
-        assert_eq!((found.len(), found[&operator].operator, found[&FAN].email.as_str()), (2, true, "Kim@Example.com"));
+        let found = at
+            .store
+            .recipients(vec![operator, FAN, AccountId([9; 16]), FAN])
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                found.len(),
+                found[&operator].operator,
+                found[&FAN].email.as_str()
+            ),
+            (2, true, "Kim@Example.com")
+        );
     }
 
     #[test]
     fn a_spent_token_ends_the_session_unless_it_is_a_parallel_tab() {
-        let session = Session { session_id: SESSION, account_id: FAN, operator: false, generation: 5, rotated_at: Timestamp(10_000_000) };
-        let live = Kept { session, expires_at: Timestamp(90_000_000), ended: false };
-        let ended = Kept { ended: true, ..live };
-        let first = Kept { session: Session { generation: 0, ..session }, ..live };
+        let session = Session {
+            session_id: SESSION,
+            account_id: FAN,
+            operator: false,
+            generation: 5,
+            rotated_at: Timestamp(10_000_000),
+        };
+        let live = Kept {
+            session,
+            expires_at: Timestamp(90_000_000),
+            ended: false,
+        };
+        let ended = Kept {
+            ended: true,
+            ..live
+        };
+        let first = Kept {
+            session: Session {
+                generation: 0,
+                ..session
+            },
+            ..live
+        };
         for (kept, shown, now_us, expected) in [
             (live, 5, 10_000_000, Step::Rotate),
             (live, 5, 89_999_999, Step::Rotate),
@@ -604,7 +942,11 @@ mod tests {
             (first, 0, 10_000_000, Step::Rotate),
             (first, u32::MAX, 10_000_000, Step::End),
         ] {
-            assert_eq!(step(&kept, shown, Timestamp(now_us)), expected, "generation {shown} at {now_us}");
+            assert_eq!(
+                step(&kept, shown, Timestamp(now_us)),
+                expected,
+                "generation {shown} at {now_us}"
+            );
         }
     }
 
@@ -612,46 +954,107 @@ mod tests {
     async fn a_session_rotates_repeats_and_ends() {
         let (at, fan) = with_fan().await;
         let begun = at.store.create_session(SESSION, &fan, 600).await.unwrap();
-        assert_eq!((begun.generation, begun.account_id, begun.operator), (0, FAN, false));
+        assert_eq!(
+            (begun.generation, begun.account_id, begun.operator),
+            (0, FAN, false)
+        );
         let rotated = at.store.rotate_session(SESSION, 0, 600).await.unwrap();
-        let Rotation::Good(session) = rotated else { panic!("{rotated:?}") };
-        assert_eq!(session, Session { generation: 1, rotated_at: session.rotated_at, ..begun });
+        let Rotation::Good(session) = rotated else {
+            panic!("{rotated:?}")
+        };
+        assert_eq!(
+            session,
+            Session {
+                generation: 1,
+                rotated_at: session.rotated_at,
+                ..begun
+            }
+        );
         assert!(session.rotated_at >= begun.rotated_at);
-        assert_eq!(at.store.rotate_session(SESSION, 0, 600).await.unwrap(), rotated, "a parallel tab gets the same pair");
+        assert_eq!(
+            at.store.rotate_session(SESSION, 0, 600).await.unwrap(),
+            rotated,
+            "a parallel tab gets the same pair"
+        );
         let at = at.restarted();
-        let Rotation::Good(third) = at.store.rotate_session(SESSION, 1, 600).await.unwrap() else { panic!() };
+        let Rotation::Good(third) = at.store.rotate_session(SESSION, 1, 600).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(third.generation, 2);
         let reused = at.store.rotate_session(SESSION, 0, 600).await.unwrap();
-        let Rotation::Ended(ended_at) = reused else { panic!("{reused:?}") };
-        assert_eq!(at.store.rotate_session(SESSION, 2, 600).await.unwrap(), Rotation::Refused, "the good one has ended with it");
-        assert_eq!(at.restarted().store.sessions_ended_since(Timestamp(0)).await.unwrap(), [(SESSION, ended_at)]);
+        let Rotation::Ended(ended_at) = reused else {
+            panic!("{reused:?}")
+        };
+        assert_eq!(
+            at.store.rotate_session(SESSION, 2, 600).await.unwrap(),
+            Rotation::Refused,
+            "the good one has ended with it"
+        );
+        assert_eq!(
+            at.restarted()
+                .store
+                .sessions_ended_since(Timestamp(0))
+                .await
+                .unwrap(),
+            [(SESSION, ended_at)]
+        );
     }
 
     #[tokio::test]
     async fn tabs_that_refresh_at_once_get_one_pair() {
         let (at, fan) = with_fan().await;
         at.store.create_session(SESSION, &fan, 600).await.unwrap();
-        let tabs: Vec<_> = (0..8).map(|_| at.store.rotate_session(SESSION, 0, 600)).collect();
+        let tabs: Vec<_> = (0..8)
+            .map(|_| at.store.rotate_session(SESSION, 0, 600))
+            .collect();
         let mut answers = Vec::new();
         for tab in tabs {
             answers.push(tab.await.unwrap());
         }
-        assert!(matches!(answers[0], Rotation::Good(Session { generation: 1, .. })), "{answers:?}");
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        assert!(
+            matches!(answers[0], Rotation::Good(Session { generation: 1, .. })),
+            "{answers:?}"
+        );
+        assert!(
+            answers.iter().all(|answer| *answer == answers[0]),
+            "{answers:?}"
+        );
     }
 
     #[tokio::test]
     async fn an_ended_unknown_or_expired_session_is_refused() {
         let (at, fan) = with_fan().await;
-        assert_eq!(at.store.rotate_session(SESSION, 0, 600).await.unwrap(), Rotation::Refused, "unknown");
+        assert_eq!(
+            at.store.rotate_session(SESSION, 0, 600).await.unwrap(),
+            Rotation::Refused,
+            "unknown"
+        );
         at.store.create_session(SESSION, &fan, 600).await.unwrap();
         let ended_at = at.store.end_session(SESSION).await.unwrap();
-        assert_eq!(at.store.rotate_session(SESSION, 0, 600).await.unwrap(), Rotation::Refused, "logged out");
+        assert_eq!(
+            at.store.rotate_session(SESSION, 0, 600).await.unwrap(),
+            Rotation::Refused,
+            "logged out"
+        );
         at.store.end_session(SESSION).await.unwrap();
-        assert_eq!(at.store.sessions_ended_since(Timestamp(0)).await.unwrap(), [(SESSION, ended_at)], "the first end counts");
+        assert_eq!(
+            at.store.sessions_ended_since(Timestamp(0)).await.unwrap(),
+            [(SESSION, ended_at)],
+            "the first end counts"
+        );
         assert_eq!(at.store.sessions_ended_since(ended_at).await.unwrap(), []);
-        at.store.create_session(SessionId([5; 16]), &fan, 0).await.unwrap();
-        assert_eq!(at.store.rotate_session(SessionId([5; 16]), 0, 600).await.unwrap(), Rotation::Refused, "run out");
+        at.store
+            .create_session(SessionId([5; 16]), &fan, 0)
+            .await
+            .unwrap();
+        assert_eq!(
+            at.store
+                .rotate_session(SessionId([5; 16]), 0, 600)
+                .await
+                .unwrap(),
+            Rotation::Refused,
+            "run out"
+        );
         assert_eq!(at.store.sessions_ended_since(ended_at).await.unwrap(), []);
     }
 
@@ -659,31 +1062,93 @@ mod tests {
     async fn devices_are_kept_by_account_and_bounded() {
         let (at, _) = with_fan().await;
         let other = AccountId([8; 16]);
-        let device = |number: u8, address| Device { device_id: DeviceId([number; 16]), address };
+        let device = |number: u8, address| Device {
+            device_id: DeviceId([number; 16]),
+            address,
+        };
         let fcm = |number: u8| device(number, DeviceAddress::Fcm(format!("token {number}")));
-        assert_eq!(at.store.put_device(FAN, fcm(1)).await.unwrap(), DevicePut::New);
-        assert_eq!(at.store.put_device(other, device(1, DeviceAddress::Apns("theirs".to_owned()))).await.unwrap(), DevicePut::New);
+        assert_eq!(
+            at.store.put_device(FAN, fcm(1)).await.unwrap(),
+            DevicePut::New
+        );
+        assert_eq!(
+            at.store
+                .put_device(other, device(1, DeviceAddress::Apns("theirs".to_owned())))
+                .await
+                .unwrap(),
+            DevicePut::New
+        );
         let moved = device(1, DeviceAddress::WebPush("{}".to_owned()));
-        assert_eq!(at.store.put_device(FAN, moved.clone()).await.unwrap(), DevicePut::Known);
+        assert_eq!(
+            at.store.put_device(FAN, moved.clone()).await.unwrap(),
+            DevicePut::Known
+        );
         for number in 2..=20 {
-            assert_eq!(at.store.put_device(FAN, fcm(number)).await.unwrap(), DevicePut::New);
+            assert_eq!(
+                at.store.put_device(FAN, fcm(number)).await.unwrap(),
+                DevicePut::New
+            );
         }
-        assert_eq!(at.store.put_device(FAN, fcm(21)).await.unwrap(), DevicePut::TooMany);
-        assert_eq!(at.store.put_device(FAN, fcm(20)).await.unwrap(), DevicePut::Known, "one of the twenty may still change");
-        assert!(at.store.delete_device(FAN, DeviceId([2; 16])).await.unwrap());
-        assert!(!at.store.delete_device(FAN, DeviceId([2; 16])).await.unwrap());
+        assert_eq!(
+            at.store.put_device(FAN, fcm(21)).await.unwrap(),
+            DevicePut::TooMany
+        );
+        assert_eq!(
+            at.store.put_device(FAN, fcm(20)).await.unwrap(),
+            DevicePut::Known,
+            "one of the twenty may still change"
+        );
+        assert!(
+            at.store
+                .delete_device(FAN, DeviceId([2; 16]))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !at.store
+                .delete_device(FAN, DeviceId([2; 16]))
+                .await
+                .unwrap()
+        );
         let expected: Vec<Device> = std::iter::once(moved).chain((3..=20).map(fcm)).collect();
         assert!(at.store.devices(FAN).await.unwrap() == expected);
-        assert!(at.store.devices(other).await.unwrap() == [device(1, DeviceAddress::Apns("theirs".to_owned()))]);
+        assert!(
+            at.store.devices(other).await.unwrap()
+                == [device(1, DeviceAddress::Apns("theirs".to_owned()))]
+        );
     }
 
     #[tokio::test]
     async fn a_setting_is_made_once_and_kept() {
         let at = Temporary::new();
-        assert_eq!(at.store.setting("secret", || "first".to_owned()).await.unwrap(), "first");
-        assert_eq!(at.store.setting("secret", || "second".to_owned()).await.unwrap(), "first");
+        assert_eq!(
+            at.store
+                .setting("secret", || "first".to_owned())
+                .await
+                .unwrap(),
+            "first"
+        );
+        assert_eq!(
+            at.store
+                .setting("secret", || "second".to_owned())
+                .await
+                .unwrap(),
+            "first"
+        );
         let at = at.restarted();
-        assert_eq!(at.store.setting("secret", || "third".to_owned()).await.unwrap(), "first");
-        assert_eq!(at.store.setting("other", || "own".to_owned()).await.unwrap(), "own");
+        assert_eq!(
+            at.store
+                .setting("secret", || "third".to_owned())
+                .await
+                .unwrap(),
+            "first"
+        );
+        assert_eq!(
+            at.store
+                .setting("other", || "own".to_owned())
+                .await
+                .unwrap(),
+            "own"
+        );
     }
 }

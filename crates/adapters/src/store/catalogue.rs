@@ -683,21 +683,11 @@ mod tests {
         let store = open(folder.path());
         let (catalogue, holds) = store.sqlite().read(|rows| load(rows, NOW)).await.unwrap();
         let again = catalogue.performance(made.performance_id).unwrap();
-        let picture = again.picture();
-        let state = |seat| picture.state(SeatNo(seat));
         use SeatState::{Free, Held, Sold};
-        assert_eq!(
-            [0, 1, 2, 3, 4, 5, 40, 46].map(state),
-            [Free, Held, Held, Held, Sold, Free, Held, Sold]
-        );
-        assert_eq!(
-            picture.counts(),
-            Counts {
-                free: 41,
-                held: 4,
-                sold: 2
-            }
-        );
+        let states = [0, 1, 2, 3, 4, 5, 40, 46].map(|seat| again.picture().state(SeatNo(seat)));
+        assert_eq!(states, [Free, Held, Held, Held, Sold, Free, Held, Sold]);
+        let counts = again.picture().counts();
+        assert_eq!((counts.free, counts.held, counts.sold), (41, 4, 2));
         let live: Vec<_> = holds
             .iter()
             .map(|hold| {
@@ -716,7 +706,6 @@ mod tests {
                 (paying, vec![SeatNo(3)], past, true)
             ]
         );
-        drop(picture);
         store.load(NOW).await.unwrap();
         assert_eq!(store.live_holds(made.performance_id), 2);
         assert!(

@@ -30,7 +30,7 @@ const SEATS_MAX: u32 = 100;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(get_performance, change_performance))
+        .routes(routes!(get_operated_performance, change_performance))
         .routes(routes!(say))
 }
 
@@ -307,7 +307,7 @@ impl OperatedPerformance {
         (status = 403, description = "`operator-only`"),
         (status = 404, description = "`not-found`"),
     ))]
-async fn get_performance(
+async fn get_operated_performance(
     State(app): State<App>,
     _: Operator,
     Id(performance_id): Id<PerformanceId>,
@@ -607,6 +607,10 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_change_is_refused() {
         for change in [
             json!({"price_levels": []}),
             json!({"sale": null}),

@@ -72,10 +72,24 @@ impl std::fmt::Debug for Access {
 impl Access {
     pub(super) fn new(key: &[u8; 32], ttl_s: u32) -> Self {
         // The key's name is a hash of the key, and gives nothing of it away.
-        let kid = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length").chain_update("key id").finalize().into_bytes();
+        let kid = Hmac::<Sha256>::new_from_slice(key)
+            .expect("HMAC takes keys of every length")
+            .chain_update("key id")
+            .finalize()
+            .into_bytes();
         let kid = URL_SAFE_NO_PAD.encode(&kid[..9]);
-        let head = encode(&Head { alg: ALGORITHM, kid: &kid, typ: TYPE }).expect("a head of plain text is JSON");
-        Self { head: head + ".", encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), ttl_s: i64::from(ttl_s) }
+        let head = encode(&Head {
+            alg: ALGORITHM,
+            kid: &kid,
+            typ: TYPE,
+        })
+        .expect("a head of plain text is JSON");
+        Self {
+            head: head + ".",
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            ttl_s: i64::from(ttl_s),
+        }
     }
 
     /// The token of a session's generation. It lives from when that was given out, for the configured time less the
@@ -87,13 +101,18 @@ impl Access {
             aud: AUDIENCE,
             sub: &session.account_id.to_string(),
             sid: &session.session_id.to_string(),
-            role: if session.operator { Role::Operator } else { Role::Fan },
+            role: if session.operator {
+                Role::Operator
+            } else {
+                Role::Fan
+            },
             r#gen: session.generation,
             iat,
             exp: iat + self.ttl_s,
         };
         let message = self.head.clone() + &encode(&claims)?;
-        let signature = sign(message.as_bytes(), &self.encoding, ALGORITHM).map_err(|why| format!("failed to sign a token: {why}"))?;
+        let signature = sign(message.as_bytes(), &self.encoding, ALGORITHM)
+            .map_err(|why| format!("failed to sign a token: {why}"))?;
         Ok(message + "." + &signature)
     }
 
@@ -101,7 +120,9 @@ impl Access {
     pub(super) fn read(&self, token: &str, now: Timestamp) -> Option<Fan> {
         let (message, signature) = token.rsplit_once('.')?;
         let claims = message.strip_prefix(&self.head)?;
-        if claims.len() > CLAIMS_MAX * 4 / 3 || !verify(signature, message.as_bytes(), &self.decoding, ALGORITHM).ok()? {
+        if claims.len() > CLAIMS_MAX * 4 / 3
+            || !verify(signature, message.as_bytes(), &self.decoding, ALGORITHM).ok()?
+        {
             return None;
         }
         let mut bytes = [0; CLAIMS_MAX + 3];
@@ -109,10 +130,15 @@ impl Access {
         let claims: Claims<'_> = serde_json::from_slice(&bytes[..length]).ok()?;
         // A life that was configured shorter since then holds for older tokens too: ended sessions are remembered no longer.
         let exp = claims.exp.min(claims.iat.saturating_add(self.ttl_s));
-        if claims.iss != ISSUER || claims.aud != AUDIENCE || now.0 >= exp.saturating_mul(SECOND_US) {
+        if claims.iss != ISSUER || claims.aud != AUDIENCE || now.0 >= exp.saturating_mul(SECOND_US)
+        {
             return None;
         }
-        Some(Fan { account: claims.sub.parse().ok()?, session: claims.sid.parse().ok()?, operator: claims.role == Role::Operator })
+        Some(Fan {
+            account: claims.sub.parse().ok()?,
+            session: claims.sid.parse().ok()?,
+            operator: claims.role == Role::Operator,
+        })
     }
 }
 
@@ -137,14 +163,21 @@ impl std::fmt::Debug for Refresh {
 
 impl Refresh {
     pub(super) fn new(key: &[u8; 32]) -> Self {
-        Self { mac: Hmac::new_from_slice(key).expect("HMAC takes keys of every length") }
+        Self {
+            mac: Hmac::new_from_slice(key).expect("HMAC takes keys of every length"),
+        }
     }
 
     pub(super) fn make(&self, session: SessionId, generation: u32) -> String {
         let mut bytes = [0; BODY + MAC];
         bytes[..16].copy_from_slice(&session.0);
         bytes[16..BODY].copy_from_slice(&generation.to_be_bytes());
-        let mac = self.mac.clone().chain_update(&bytes[..BODY]).finalize().into_bytes();
+        let mac = self
+            .mac
+            .clone()
+            .chain_update(&bytes[..BODY])
+            .finalize()
+            .into_bytes();
         bytes[BODY..].copy_from_slice(&mac);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -154,8 +187,15 @@ impl Refresh {
         if URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).ok()? != BODY + MAC {
             return None;
         }
-        self.mac.clone().chain_update(&bytes[..BODY]).verify_slice(&bytes[BODY..BODY + MAC]).ok()?;
-        Some((SessionId(bytes[..16].try_into().ok()?), u32::from_be_bytes(bytes[16..BODY].try_into().ok()?)))
+        self.mac
+            .clone()
+            .chain_update(&bytes[..BODY])
+            .verify_slice(&bytes[BODY..BODY + MAC])
+            .ok()?;
+        Some((
+            SessionId(bytes[..16].try_into().ok()?),
+            u32::from_be_bytes(bytes[16..BODY].try_into().ok()?),
+        ))
     }
 }
 
@@ -171,9 +211,18 @@ mod tests {
     const TTL_S: u32 = 900;
     const IAT: i64 = 1_795_000_000;
     const NOW: Timestamp = Timestamp(IAT * SECOND_US + 250_000);
-    const SESSION: Session =
-        Session { session_id: SessionId([2; 16]), account_id: AccountId([1; 16]), operator: true, generation: 3, rotated_at: NOW };
-    const FAN: Fan = Fan { account: SESSION.account_id, session: SESSION.session_id, operator: true };
+    const SESSION: Session = Session {
+        session_id: SessionId([2; 16]),
+        account_id: AccountId([1; 16]),
+        operator: true,
+        generation: 3,
+        rotated_at: NOW,
+    };
+    const FAN: Fan = Fan {
+        account: SESSION.account_id,
+        session: SESSION.session_id,
+        operator: true,
+    };
 
     fn access() -> Access {
         Access::new(&KEY, TTL_S)
@@ -184,7 +233,12 @@ mod tests {
     }
 
     fn kid() -> String {
-        let head: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(access().head.trim_end_matches('.')).unwrap()).unwrap();
+        let head: Value = serde_json::from_slice(
+            &URL_SAFE_NO_PAD
+                .decode(access().head.trim_end_matches('.'))
+                .unwrap(),
+        )
+        .unwrap();
         head["kid"].as_str().unwrap().to_owned()
     }
 
@@ -196,7 +250,12 @@ mod tests {
     /// A token of these parts, signed with `key` by an algorithm of the HMAC family.
     fn forge(head: &Value, claims: &Value, key: &[u8], algorithm: Algorithm) -> String {
         let message = format!("{}.{}", encode(head).unwrap(), encode(claims).unwrap());
-        let signature = sign(message.as_bytes(), &EncodingKey::from_secret(key), algorithm).unwrap();
+        let signature = sign(
+            message.as_bytes(),
+            &EncodingKey::from_secret(key),
+            algorithm,
+        )
+        .unwrap();
         format!("{message}.{signature}")
     }
 
@@ -213,17 +272,48 @@ mod tests {
     fn a_token_is_made_and_read_and_is_the_same_each_time() {
         let token = access().make(&SESSION).unwrap();
         assert_eq!(access().read(&token, NOW), Some(FAN));
-        assert_eq!(access().make(&Session { rotated_at: Timestamp(IAT * SECOND_US), ..SESSION }).unwrap(), token);
-        assert_ne!(access().make(&Session { generation: 4, ..SESSION }).unwrap(), token);
-        let fan = access().make(&Session { operator: false, ..SESSION }).unwrap();
-        assert_eq!(access().read(&fan, NOW), Some(Fan { operator: false, ..FAN }));
+        assert_eq!(
+            access()
+                .make(&Session {
+                    rotated_at: Timestamp(IAT * SECOND_US),
+                    ..SESSION
+                })
+                .unwrap(),
+            token
+        );
+        assert_ne!(
+            access()
+                .make(&Session {
+                    generation: 4,
+                    ..SESSION
+                })
+                .unwrap(),
+            token
+        );
+        let fan = access()
+            .make(&Session {
+                operator: false,
+                ..SESSION
+            })
+            .unwrap();
+        assert_eq!(
+            access().read(&fan, NOW),
+            Some(Fan {
+                operator: false,
+                ..FAN
+            })
+        );
         // Anybody who follows the standard reads it too.
         let mut rules = jsonwebtoken::Validation::new(ALGORITHM);
         rules.set_audience(&[AUDIENCE]);
         rules.set_issuer(&[ISSUER]);
         rules.validate_exp = false;
-        let read = jsonwebtoken::decode::<Value>(&token, &DecodingKey::from_secret(&KEY), &rules).unwrap();
-        assert_eq!((read.claims, read.header.typ.as_deref()), (claims(), Some("at+jwt")));
+        let read =
+            jsonwebtoken::decode::<Value>(&token, &DecodingKey::from_secret(&KEY), &rules).unwrap();
+        assert_eq!(
+            (read.claims, read.header.typ.as_deref()),
+            (claims(), Some("at+jwt"))
+        );
     }
 
     #[test]
@@ -232,40 +322,121 @@ mod tests {
         let at = |us: i64| access().read(&token, Timestamp((IAT + 900) * SECOND_US + us));
         assert_eq!((at(-1), at(0), at(i64::MAX / 2)), (Some(FAN), None, None));
         let shorter = Access::new(&KEY, 60);
-        assert_eq!(shorter.read(&token, Timestamp((IAT + 60) * SECOND_US - 1)), Some(FAN));
-        assert_eq!(shorter.read(&token, Timestamp((IAT + 60) * SECOND_US)), None, "a life made shorter holds for older tokens");
-        assert_eq!(Access::new(&KEY, 9_000).read(&token, Timestamp((IAT + 900) * SECOND_US)), None);
+        assert_eq!(
+            shorter.read(&token, Timestamp((IAT + 60) * SECOND_US - 1)),
+            Some(FAN)
+        );
+        assert_eq!(
+            shorter.read(&token, Timestamp((IAT + 60) * SECOND_US)),
+            None,
+            "a life made shorter holds for older tokens"
+        );
+        assert_eq!(
+            Access::new(&KEY, 9_000).read(&token, Timestamp((IAT + 900) * SECOND_US)),
+            None
+        );
     }
 
     #[test]
     fn a_token_that_is_not_ours_in_every_way_is_refused() {
         let good = forge(&head(), &claims(), &KEY, ALGORITHM);
-        assert_eq!(access().read(&good, NOW), Some(FAN), "the forger below changes one thing at a time");
-        for (name, other) in [("alg", json!("none")), ("alg", json!("HS512")), ("kid", json!("other")), ("kid", Value::Null), ("typ", json!("JWT")), ("typ", Value::Null), ("crit", json!(["exp"]))] {
-            let token = forge(&with(head(), name, other.clone()), &claims(), &KEY, ALGORITHM);
+        assert_eq!(
+            access().read(&good, NOW),
+            Some(FAN),
+            "the forger below changes one thing at a time"
+        );
+        for (name, other) in [
+            ("alg", json!("none")),
+            ("alg", json!("HS512")),
+            ("kid", json!("other")),
+            ("kid", Value::Null),
+            ("typ", json!("JWT")),
+            ("typ", Value::Null),
+            ("crit", json!(["exp"])),
+        ] {
+            let token = forge(
+                &with(head(), name, other.clone()),
+                &claims(),
+                &KEY,
+                ALGORITHM,
+            );
             assert_eq!(access().read(&token, NOW), None, "{name}: {other}");
         }
         for (name, other) in [
-            ("iss", json!("other")), ("iss", Value::Null), ("iss", json!(["boxoffice"])), ("aud", json!("other")), ("aud", Value::Null),
-            ("sub", json!("1")), ("sub", Value::Null), ("sid", json!("")), ("sid", Value::Null), ("role", json!("admin")), ("role", Value::Null),
-            ("gen", json!(-1)), ("gen", Value::Null), ("iat", Value::Null), ("exp", Value::Null), ("exp", json!("9999999999")), ("exp", json!(1e300)),
-            ("exp", json!(IAT)), ("exp", json!(-1)), ("iat", json!(IAT - 901)), ("iat", json!(i64::MIN)), ("pad", json!("x".repeat(600))),
+            ("iss", json!("other")),
+            ("iss", Value::Null),
+            ("iss", json!(["boxoffice"])),
+            ("aud", json!("other")),
+            ("aud", Value::Null),
+            ("sub", json!("1")),
+            ("sub", Value::Null),
+            ("sid", json!("")),
+            ("sid", Value::Null),
+            ("role", json!("admin")),
+            ("role", Value::Null),
+            ("gen", json!(-1)),
+            ("gen", Value::Null),
+            ("iat", Value::Null),
+            ("exp", Value::Null),
+            ("exp", json!("9999999999")),
+            ("exp", json!(1e300)),
+            ("exp", json!(IAT)),
+            ("exp", json!(-1)),
+            ("iat", json!(IAT - 901)),
+            ("iat", json!(i64::MIN)),
+            ("pad", json!("x".repeat(600))),
         ] {
-            let token = forge(&head(), &with(claims(), name, other.clone()), &KEY, ALGORITHM);
+            let token = forge(
+                &head(),
+                &with(claims(), name, other.clone()),
+                &KEY,
+                ALGORITHM,
+            );
             assert_eq!(access().read(&token, NOW), None, "{name}: {other}");
         }
-        assert_eq!(access().read(&forge(&head(), &claims(), &[8; 32], ALGORITHM), NOW), None, "another key");
-        let long = forge(&with(head(), "alg", json!("HS512")), &claims(), &KEY, Algorithm::HS512);
-        assert_eq!(access().read(&long, NOW), None, "our key, another algorithm");
+        assert_eq!(
+            access().read(&forge(&head(), &claims(), &[8; 32], ALGORITHM), NOW),
+            None,
+            "another key"
+        );
+        let long = forge(
+            &with(head(), "alg", json!("HS512")),
+            &claims(),
+            &KEY,
+            Algorithm::HS512,
+        );
+        assert_eq!(
+            access().read(&long, NOW),
+            None,
+            "our key, another algorithm"
+        );
         let signature = good.rsplit_once('.').unwrap().1;
-        let none = format!("{}.{}.", encode(&with(head(), "alg", json!("none"))).unwrap(), encode(&claims()).unwrap());
-        for token in [String::new(), ".".to_owned(), "..".to_owned(), "...".to_owned(), none.clone(), format!("{none}{signature}"), good.replace('.', ""), format!("{good}."), format!("{good}="), good[..good.len() - 1].to_owned(), format!(" {good}"), "é.ü.ß".to_owned()] {
+        let none = format!(
+            "{}.{}.",
+            encode(&with(head(), "alg", json!("none"))).unwrap(),
+            encode(&claims()).unwrap()
+        );
+        for token in [
+            String::new(),
+            ".".to_owned(),
+            "..".to_owned(),
+            "...".to_owned(),
+            none.clone(),
+            format!("{none}{signature}"),
+            good.replace('.', ""),
+            format!("{good}."),
+            format!("{good}="),
+            good[..good.len() - 1].to_owned(),
+            format!(" {good}"),
+            "é.ü.ß".to_owned(),
+        ] {
             assert_eq!(access().read(&token, NOW), None, "{token}");
         }
         // The library writes the same parts in another order: ours in content, not in form.
         let mut header = Header::new(ALGORITHM);
         (header.typ, header.kid) = (Some(TYPE.to_owned()), Some(kid()));
-        let other_order = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(&KEY)).unwrap();
+        let other_order =
+            jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(&KEY)).unwrap();
         assert_eq!(access().read(&other_order, NOW), None);
     }
 
@@ -276,7 +447,10 @@ mod tests {
             for other in ["A", "B"] {
                 let mut changed = token.clone();
                 changed.replace_range(at..=at, other);
-                assert!(changed == token || access().read(&changed, NOW).is_none(), "character {at}");
+                assert!(
+                    changed == token || access().read(&changed, NOW).is_none(),
+                    "character {at}"
+                );
             }
         }
     }
@@ -294,12 +468,22 @@ mod tests {
                 changed.replace_range(at..=at, if &token[at..=at] == "A" { "B" } else { "A" });
                 assert_eq!(refresh.read(&changed), None, "character {at}");
             }
-            for wrong in [format!("{token}A"), format!("{token}="), token[..69].to_owned(), format!("{token}{token}"), token.replace(&token[..1], "é")] {
+            for wrong in [
+                format!("{token}A"),
+                format!("{token}="),
+                token[..69].to_owned(),
+                format!("{token}{token}"),
+                token.replace(&token[..1], "é"),
+            ] {
                 assert_eq!(refresh.read(&wrong), None, "{wrong}");
             }
         }
         assert_eq!(refresh.read(""), None);
-        assert_eq!(refresh.read(&access().make(&SESSION).unwrap()), None, "an access token is no refresh token");
+        assert_eq!(
+            refresh.read(&access().make(&SESSION).unwrap()),
+            None,
+            "an access token is no refresh token"
+        );
         assert_eq!(refresh.read(&URL_SAFE_NO_PAD.encode([0; 52])), None);
     }
 }

@@ -86,10 +86,10 @@ function newId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** Something that fits the schema. Fields that need not be there are left out below the top. */
+/** Something that fits the schema. Fields that need not be there are left out below the top; at the top, those that may be null. */
 function example(schema, depth = 0) {
   const found = whole(schema);
-  if (found.format === "uuid") return newId();
+  if (found.format === "uuid" || (found.type === "string" && /client.*UUID/.test(found.description ?? ""))) return newId();
   for (const given of [found.example, found.examples?.[0], found.const, found.default, found.enum?.[0]]) {
     if (given !== undefined) return given;
   }
@@ -98,7 +98,9 @@ function example(schema, depth = 0) {
   const type = [found.type].flat().find((name) => name !== "null");
   if (type === "array") return depth > 6 ? [] : [example(found.items ?? {}, depth + 1)];
   if (type === "object" || found.properties) {
-    const names = Object.keys(found.properties ?? {}).filter((name) => depth === 0 || (found.required ?? []).includes(name));
+    const mayBeNull = (one) => [one.type].flat().includes("null") || (choices(one) ?? []).some(isNull);
+    const names = Object.keys(found.properties ?? {})
+      .filter((name) => (found.required ?? []).includes(name) || (depth === 0 && !mayBeNull(whole(found.properties[name]))));
     return depth > 6 ? {} : Object.fromEntries(names.map((name) => [name, example(found.properties[name], depth + 1)]));
   }
   if (type === "integer" || type === "number") return found.minimum ?? 1;
