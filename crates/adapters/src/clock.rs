@@ -14,7 +14,9 @@ pub struct Clock {
 impl Clock {
     /// Now, never earlier than what was given before.
     pub fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
         Timestamp(self.last.fetch_max(now, Ordering::Relaxed).max(now))
     }

@@ -45,13 +45,18 @@ impl Live {
 
     /// Whether the fan has a stream open here.
     pub fn is_listening(&self, account: AccountId) -> bool {
-        self.listeners.lock().get(&account).is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed()))
+        self.listeners
+            .lock()
+            .get(&account)
+            .is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed()))
     }
 
     /// Tells a fan's streams; one that reads too slowly is cut off.
     pub fn tell(&self, account: AccountId, happening: &Happening) {
         let mut listeners = self.listeners.lock();
-        let Some(senders) = listeners.get_mut(&account) else { return };
+        let Some(senders) = listeners.get_mut(&account) else {
+            return;
+        };
         senders.retain(|sender| sender.try_send(happening.clone()).is_ok());
         if senders.is_empty() {
             listeners.remove(&account);

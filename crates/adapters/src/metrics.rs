@@ -83,6 +83,7 @@ fn seconds() -> Histogram {
 }
 
 impl Default for Metrics {
+    #[expect(clippy::too_many_lines, reason = "one list, an entry a metric")]
     fn default() -> Self {
         let mut registry = Registry::with_prefix("boxoffice");
         let new = Self {
@@ -98,25 +99,63 @@ impl Default for Metrics {
             admission_lag: Gauge::default(),
             notices: Family::default(),
             notice_delay: seconds(),
-            batch_size: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 12))),
+            batch_size: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(1.0, 2.0, 12))
+            }),
             failures: Family::default(),
             assertions_failed: Counter::default(),
         };
         // Counters get their `_total` from the encoder.
-        registry.register("http_requests", "Requests answered", new.http_requests.clone());
-        registry.register("http_request_duration_seconds", "From the head of a request to the head of its answer", new.http_duration.clone());
+        registry.register(
+            "http_requests",
+            "Requests answered",
+            new.http_requests.clone(),
+        );
+        registry.register(
+            "http_request_duration_seconds",
+            "From the head of a request to the head of its answer",
+            new.http_duration.clone(),
+        );
         registry.register("joins", "Places taken in waiting rooms", new.joins.clone());
         registry.register("waiting", "Live places not called yet", new.waiting.clone());
-        registry.register("serving_counter", "Highest number called", new.serving_counter.clone());
+        registry.register(
+            "serving_counter",
+            "Highest number called",
+            new.serving_counter.clone(),
+        );
         registry.register("holds", "Holds by outcome", new.holds.clone());
         registry.register("bookings", "Bookings by outcome", new.bookings.clone());
-        registry.register("booking_duration_seconds", "From accepted to final", new.booking_duration.clone());
-        registry.register("admission_lag_seconds", "How late the last call was against the moment when it was possible", new.admission_lag.clone());
-        registry.register("notices", "Notices by channel and outcome", new.notices.clone());
-        registry.register("notice_delay_seconds", "From recorded to accepted by the provider", new.notice_delay.clone());
-        registry.register("batch_size", "Commands in one batch", new.batch_size.clone());
+        registry.register(
+            "booking_duration_seconds",
+            "From accepted to final",
+            new.booking_duration.clone(),
+        );
+        registry.register(
+            "admission_lag_seconds",
+            "How late the last call was against the moment when it was possible",
+            new.admission_lag.clone(),
+        );
+        registry.register(
+            "notices",
+            "Notices by channel and outcome",
+            new.notices.clone(),
+        );
+        registry.register(
+            "notice_delay_seconds",
+            "From recorded to accepted by the provider",
+            new.notice_delay.clone(),
+        );
+        registry.register(
+            "batch_size",
+            "Commands in one batch",
+            new.batch_size.clone(),
+        );
         registry.register("failures", "Failures of ours by part", new.failures.clone());
-        registry.register("assertions_failed", "Invariants that did not hold", new.assertions_failed.clone());
+        registry.register(
+            "assertions_failed",
+            "Invariants that did not hold",
+            new.assertions_failed.clone(),
+        );
         for part in ["store", "room", "bus", "notify", "pay", "http"] {
             drop(new.failures.get_or_create_owned(&Part { part }));
         }
@@ -153,13 +192,17 @@ impl Metrics {
 
     /// A notice on this channel was `sent`, is to be tried again (`retried`), or is a dead letter (`failed`).
     pub fn notice(&self, channel: &'static str, outcome: &'static str) {
-        self.notices.get_or_create(&NoticeLabels { channel, outcome }).inc();
+        self.notices
+            .get_or_create(&NoticeLabels { channel, outcome })
+            .inc();
     }
 
     /// A batch of this kind had so many commands.
     pub fn batch_size(&self, kind: &'static str, size: usize) {
         #[expect(clippy::cast_precision_loss, reason = "batches are small")]
-        self.batch_size.get_or_create(&KindLabel { kind }).observe(size as f64);
+        self.batch_size
+            .get_or_create(&KindLabel { kind })
+            .observe(size as f64);
     }
 
     /// Something of this part failed.
@@ -169,9 +212,13 @@ impl Metrics {
 
     /// A waiting room's figures.
     pub fn room(&self, performance: &str, waiting: u32, serving_counter: u32) {
-        let label = PerformanceLabel { performance: performance.to_owned() };
+        let label = PerformanceLabel {
+            performance: performance.to_owned(),
+        };
         self.waiting.get_or_create(&label).set(i64::from(waiting));
-        self.serving_counter.get_or_create(&label).set(i64::from(serving_counter));
+        self.serving_counter
+            .get_or_create(&label)
+            .set(i64::from(serving_counter));
     }
 
     /// Everything, in Prometheus text.

@@ -80,10 +80,18 @@ pub struct Message {
 
 /// Where a notice leads: the entrance for a turn, the booking for everything else. Carries no token.
 #[must_use]
-pub fn link(public_url: &str, performance: PerformanceId, reason: Reason, booking: Option<BookingId>) -> String {
+pub fn link(
+    public_url: &str,
+    performance: PerformanceId,
+    reason: Reason,
+    booking: Option<BookingId>,
+) -> String {
     match (reason, booking) {
         (Reason::YourTurn, _) | (_, None) => format!("{public_url}/p/{performance}/enter"),
-        (Reason::BookingConfirmed | Reason::BookingRefused | Reason::BookingCancelled, Some(booking)) => format!("{public_url}/bookings/{booking}"),
+        (
+            Reason::BookingConfirmed | Reason::BookingRefused | Reason::BookingCancelled,
+            Some(booking),
+        ) => format!("{public_url}/bookings/{booking}"),
     }
 }
 
@@ -91,9 +99,15 @@ pub fn link(public_url: &str, performance: PerformanceId, reason: Reason, bookin
 /// notice has the same id wherever it is told.
 #[must_use]
 pub fn notice_id(account: AccountId, reason: Reason, subject: &str, at: Timestamp) -> NoticeId {
-    let hash = Sha256::new_with_prefix(account.0).chain_update(format!("{reason:?}")).chain_update(subject).finalize();
+    let hash = Sha256::new_with_prefix(account.0)
+        .chain_update(format!("{reason:?}"))
+        .chain_update(subject)
+        .finalize();
     let random = hash.first_chunk::<10>().expect("32 bytes have 10");
-    NoticeId::from(uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0 / 1_000).unwrap_or(0), random).into_uuid())
+    NoticeId::from(
+        uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0 / 1_000).unwrap_or(0), random)
+            .into_uuid(),
+    )
 }
 
 /// What carries e-mail.

@@ -85,9 +85,15 @@ impl Sandbox {
         let outcome = |booking: &Booking| match booking.method {
             Method::Sandbox(outcome) => outcome,
         };
-        let charges = bookings.iter().map(|booking| (booking.booking_id, booking.total_minor, outcome(booking))).collect();
+        let charges = bookings
+            .iter()
+            .map(|booking| (booking.booking_id, booking.total_minor, outcome(booking)))
+            .collect();
         let answers = self.ledger.sandbox_charge(charges).await?;
-        for booking in bookings.iter().filter(|booking| outcome(booking) == Outcome::TimeoutThenOk) {
+        for booking in bookings
+            .iter()
+            .filter(|booking| outcome(booking) == Outcome::TimeoutThenOk)
+        {
             self.call_back(booking.booking_id);
         }
         Ok(answers)

@@ -50,9 +50,20 @@ impl Venue {
     ///
     /// # Errors
     /// What is wrong with the plan or the areas, and where.
-    pub fn new(venue_id: VenueId, name: String, plan_json: String, areas: Vec<NewArea>) -> Result<Self, PlanFault> {
+    pub fn new(
+        venue_id: VenueId,
+        name: String,
+        plan_json: String,
+        areas: Vec<NewArea>,
+    ) -> Result<Self, PlanFault> {
         let plan = Arc::new(SeatingPlan::parse(&plan_json, &areas)?);
-        Ok(Self { venue_id, name, plan, plan_json: plan_json.into(), areas })
+        Ok(Self {
+            venue_id,
+            name,
+            plan,
+            plan_json: plan_json.into(),
+            areas,
+        })
     }
 }
 
@@ -144,20 +155,48 @@ impl Performance {
                 })?;
                 let slot = &mut level_of_section[usize::from(section.0)];
                 if slot.is_some() {
-                    return Err(format!("price_levels[{index}].sections: section {name:?} has a price already; give each section one"));
+                    return Err(format!(
+                        "price_levels[{index}].sections: section {name:?} has a price already; give each section one"
+                    ));
                 }
                 *slot = u16::try_from(index).ok();
             }
         }
         let bare = level_of_section.iter().position(Option::is_none);
         if let Some(section) = bare {
-            return Err(format!("price_levels: section {:?} has no price; name it in one level's sections", plan.sections()[section]));
+            return Err(format!(
+                "price_levels: section {:?} has no price; name it in one level's sections",
+                plan.sections()[section]
+            ));
         }
         let level_of_section: Vec<u16> = level_of_section.into_iter().flatten().collect();
         let picture = Availability::new(Arc::clone(plan), level_of_section.clone());
-        let NewPerformance { performance_id, event, venue, starts_at, price_levels, currency, epoch, created_at, rules } = new;
+        let NewPerformance {
+            performance_id,
+            event,
+            venue,
+            starts_at,
+            price_levels,
+            currency,
+            epoch,
+            created_at,
+            rules,
+        } = new;
         let (rules, picture) = (RwLock::new(rules), Mutex::new(picture));
-        Ok(Self { performance_id, event, venue, starts_at, price_levels, currency, epoch, created_at, level_of_section, rules, changing: tokio::sync::Mutex::default(), picture })
+        Ok(Self {
+            performance_id,
+            event,
+            venue,
+            starts_at,
+            price_levels,
+            currency,
+            epoch,
+            created_at,
+            level_of_section,
+            rules,
+            changing: tokio::sync::Mutex::default(),
+            picture,
+        })
     }
 
     /// The rules in force.
@@ -179,7 +218,10 @@ impl Performance {
     /// The rules that matter to a hold.
     pub fn hold_rules(&self) -> HoldRules {
         let rules = self.rules();
-        HoldRules { policy: rules.hold, sale: rules.sale }
+        HoldRules {
+            policy: rules.hold,
+            sale: rules.sale,
+        }
     }
 
     /// The picture of the seats. Held for moments only, never across I/O.
@@ -227,13 +269,22 @@ impl Catalogue {
     /// At most `limit` events that come after this one, or from the first on; oldest first.
     pub fn events(&self, after: Option<EventId>, limit: usize) -> Vec<Arc<Event>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.events.read().range((from, Bound::Unbounded)).map(|(_, event)| Arc::clone(event)).take(limit).collect()
+        self.events
+            .read()
+            .range((from, Bound::Unbounded))
+            .map(|(_, event)| Arc::clone(event))
+            .take(limit)
+            .collect()
     }
 
     /// All performances, or those of one event, by when they begin.
     pub fn performances(&self, of: Option<EventId>) -> Vec<Arc<Performance>> {
         let all = self.performances.read();
-        let mut some: Vec<_> = all.values().filter(|one| of.is_none_or(|id| id == one.event.event_id)).cloned().collect();
+        let mut some: Vec<_> = all
+            .values()
+            .filter(|one| of.is_none_or(|id| id == one.event.event_id))
+            .cloned()
+            .collect();
         some.sort_by_key(|one| (one.starts_at, one.performance_id));
         some
     }
@@ -241,19 +292,25 @@ impl Catalogue {
     /// Adds an event.
     pub fn add_event(&self, event: Event) -> Arc<Event> {
         let event = Arc::new(event);
-        self.events.write().insert(event.event_id, Arc::clone(&event));
+        self.events
+            .write()
+            .insert(event.event_id, Arc::clone(&event));
         event
     }
 
     /// Adds a venue.
     pub fn add_venue(&self, venue: Venue) -> Arc<Venue> {
         let venue = Arc::new(venue);
-        self.venues.write().insert(venue.venue_id, Arc::clone(&venue));
+        self.venues
+            .write()
+            .insert(venue.venue_id, Arc::clone(&venue));
         venue
     }
 
     /// Adds a performance.
     pub fn add_performance(&self, performance: Arc<Performance>) {
-        self.performances.write().insert(performance.performance_id, performance);
+        self.performances
+            .write()
+            .insert(performance.performance_id, performance);
     }
 }

@@ -6,14 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use boxoffice_core::admission::AdmissionPolicy;
+use boxoffice_core::booking::Work;
 use boxoffice_core::sale::SaleState;
 use boxoffice_core::waiting_room::{Draft, PlaceView, RoomChanges, WaitingRoom};
 use boxoffice_core::{AccountId, PerformanceId, Refusal, Timestamp};
 use parking_lot::RwLock;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -68,6 +70,8 @@ struct LoopParts {
     clock: Arc<Clock>,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
+    /// Where calls are handed to; the outbox has them too.
+    calls: mpsc::Sender<Work>,
 }
 
 /// One performance's line.
@@ -77,8 +81,9 @@ struct Line {
     room: RwLock<WaitingRoom>,
     commands: mpsc::Sender<Command>,
     rules_changed: Notify,
-    /// Counts applied batches, so that streams know when to look.
-    applied: watch::Sender<u64>,
+    /// The instant for which a batch was decided that is being saved, 0 when there is none: until it is applied the line is
+    /// shown as of then, or a place whose time ends meanwhile would be seen to lapse and live again.
+    deciding_at: AtomicI64,
 }
 
 /// Where an answer goes: what was decided, or that we failed.
@@ -97,15 +102,34 @@ enum Command {
 enum Answer {
     Join(AccountId, Result<bool, Refusal>, Reply<(PlaceView, bool)>),
     Leave(Result<(), Refusal>, Reply<()>),
-    Enter(Result<(u32, Timestamp, bool), Refusal>, Reply<(u32, Timestamp, bool)>),
+    Enter(
+        AccountId,
+        Result<(u32, Timestamp, bool), Refusal>,
+        Reply<(u32, Timestamp, bool)>,
+    ),
 }
 
 impl Room {
-    /// Rooms in this process, journalled in the store.
+    /// Rooms in this process, journalled in the store. Calls are handed to `calls` once those who are called see them.
     #[must_use]
-    pub fn memory(store: Arc<Store>, clock: Arc<Clock>, live: Arc<Live>, metrics: Arc<Metrics>) -> Self {
-        let parts = Arc::new(LoopParts { store, clock, live, metrics });
-        Self::Memory(MemoryRoom { lines: RwLock::default(), parts })
+    pub fn memory(
+        store: Arc<Store>,
+        clock: Arc<Clock>,
+        live: Arc<Live>,
+        metrics: Arc<Metrics>,
+        calls: mpsc::Sender<Work>,
+    ) -> Self {
+        let parts = Arc::new(LoopParts {
+            store,
+            clock,
+            live,
+            metrics,
+            calls,
+        });
+        Self::Memory(MemoryRoom {
+            lines: RwLock::default(),
+            parts,
+        })
     }
 
     /// Opens a performance's line from the journal. To be done before it is sold, and at each start.
@@ -115,16 +139,26 @@ impl Room {
     pub async fn open(&self, performance: &Arc<Performance>) -> Result<(), Failure> {
         let Self::Memory(memory) = self;
         let parts = &memory.parts;
-        let room = parts.store.load_room(performance.performance_id, performance.epoch, parts.clock.now()).await?;
+        let room = parts
+            .store
+            .load_room(
+                performance.performance_id,
+                performance.epoch,
+                parts.clock.now(),
+            )
+            .await?;
         let (commands, received) = mpsc::channel(QUEUE_MAX);
         let line = Arc::new(Line {
             performance: Arc::clone(performance),
             room: RwLock::new(room),
             commands,
             rules_changed: Notify::new(),
-            applied: watch::channel(0).0,
+            deciding_at: AtomicI64::new(0),
         });
-        let known = memory.lines.write().insert(performance.performance_id, Arc::clone(&line));
+        let known = memory
+            .lines
+            .write()
+            .insert(performance.performance_id, Arc::clone(&line));
         assert!(known.is_none(), "a line is opened once");
         tokio::spawn(run(line, Arc::clone(parts), received));
         Ok(())
@@ -134,7 +168,11 @@ impl Room {
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same request may be repeated.
-    pub async fn join(&self, performance: &Performance, account: AccountId) -> Result<Result<(PlaceView, bool), Refusal>, Failure> {
+    pub async fn join(
+        &self,
+        performance: &Performance,
+        account: AccountId,
+    ) -> Result<Result<(PlaceView, bool), Refusal>, Failure> {
         if performance.rules().admission.is_none() {
             return Ok(Err(Refusal::NoWaitingRoom));
         }
@@ -142,26 +180,43 @@ impl Room {
         if let Some(view) = self.place(performance, account).filter(is_live) {
             return Ok(Ok((view, false)));
         }
-        self.ask(performance.performance_id, |reply| Command::Join(account, reply)).await
+        self.ask(performance.performance_id, |reply| {
+            Command::Join(account, reply)
+        })
+        .await
     }
 
     /// Gives the fan's place up.
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same request may be repeated.
-    pub async fn leave(&self, performance: &Performance, account: AccountId) -> Result<Result<(), Refusal>, Failure> {
-        self.ask(performance.performance_id, |reply| Command::Leave(account, reply)).await
+    pub async fn leave(
+        &self,
+        performance: &Performance,
+        account: AccountId,
+    ) -> Result<Result<(), Refusal>, Failure> {
+        self.ask(performance.performance_id, |reply| {
+            Command::Leave(account, reply)
+        })
+        .await
     }
 
     /// Takes a pass for a called place: number, when it runs out, and whether it is new.
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same request may be repeated.
-    pub async fn enter(&self, performance: &Performance, account: AccountId) -> Result<Result<(u32, Timestamp, bool), Refusal>, Failure> {
+    pub async fn enter(
+        &self,
+        performance: &Performance,
+        account: AccountId,
+    ) -> Result<Result<(u32, Timestamp, bool), Refusal>, Failure> {
         if performance.rules().admission.is_none() {
             return Ok(Err(Refusal::NoWaitingRoom));
         }
-        self.ask(performance.performance_id, |reply| Command::Enter(account, reply)).await
+        self.ask(performance.performance_id, |reply| {
+            Command::Enter(account, reply)
+        })
+        .await
     }
 
     /// A booking of this place's pass is confirmed, and its row says so: the slot is free.
@@ -179,7 +234,7 @@ impl Room {
         let rules = performance.rules();
         let policy = rules.admission.unwrap_or(NOBODY);
         let room = line.room.read();
-        room.view(account, &rules.sale, &policy, self.now())
+        room.view(account, &rules.sale, &policy, line.shown_at(self.now()))
     }
 
     /// How the line stands.
@@ -188,9 +243,18 @@ impl Room {
         let now = self.now();
         let state = performance.rules().sale.state(now);
         let Some(line) = self.line(performance.performance_id) else {
-            return RoomStatus { state, queue_counter: 0, serving_counter: 0, waiting: 0, called: 0, active: 0, rate_seen: 0.0 };
+            return RoomStatus {
+                state,
+                queue_counter: 0,
+                serving_counter: 0,
+                waiting: 0,
+                called: 0,
+                active: 0,
+                rate_seen: 0.0,
+            };
         };
         let room = line.room.read();
+        let now = line.shown_at(now);
         RoomStatus {
             state,
             queue_counter: room.queue_counter(),
@@ -200,12 +264,6 @@ impl Room {
             active: room.active(now),
             rate_seen: room.rate_seen(now).unwrap_or(0.0),
         }
-    }
-
-    /// Changes each time the line changes.
-    #[must_use]
-    pub fn watch(&self, performance: PerformanceId) -> Option<watch::Receiver<u64>> {
-        self.line(performance).map(|line| line.applied.subscribe())
     }
 
     /// New rules are in force; the loop acts on them at once.
@@ -225,16 +283,37 @@ impl Room {
         memory.parts.clock.now()
     }
 
-    async fn ask<T>(&self, performance: PerformanceId, command: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command) -> Result<T, Failure> {
+    async fn ask<T>(
+        &self,
+        performance: PerformanceId,
+        command: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command,
+    ) -> Result<T, Failure> {
         let line = self.line(performance).ok_or(Failure::BUSY)?;
         let (reply, answer) = oneshot::channel();
-        line.commands.try_send(command(reply)).map_err(|_| Failure::BUSY)?;
+        line.commands
+            .try_send(command(reply))
+            .map_err(|_| Failure::BUSY)?;
         answer.await.map_err(|_| Failure::BUSY)?
     }
 }
 
+impl Line {
+    /// As of when the line is shown. Asked with the room's lock held, so that it fits what is read.
+    fn shown_at(&self, now: Timestamp) -> Timestamp {
+        match self.deciding_at.load(Ordering::Acquire) {
+            0 => now,
+            at => Timestamp(at),
+        }
+    }
+}
+
 /// The rules of a room that calls nobody.
-const NOBODY: AdmissionPolicy = AdmissionPolicy { per_s: 0.0, active_max: 0, pass_ttl_s: 1, claim_within_s: 1 };
+const NOBODY: AdmissionPolicy = AdmissionPolicy {
+    per_s: 0.0,
+    active_max: 0,
+    pass_ttl_s: 1,
+    claim_within_s: 1,
+};
 
 fn is_live(view: &PlaceView) -> bool {
     use boxoffice_core::waiting_room::Stage;
@@ -257,8 +336,12 @@ async fn run(line: Arc<Line>, parts: Arc<LoopParts>, mut commands: mpsc::Receive
         }
         let (changes, answers) = decide(&line, &parts, batch.drain(..));
         let saved = save(&line, &parts, &changes).await;
-        if saved.is_ok() && !changes.is_empty() {
-            line.room.write().apply(&changes);
+        {
+            let mut room = line.room.write();
+            if saved.is_ok() && !changes.is_empty() {
+                room.apply(&changes);
+            }
+            line.deciding_at.store(0, Ordering::Release);
         }
         answer(&line, &parts, answers, &saved);
         publish(&line, &parts, &changes, saved.is_ok());
@@ -273,7 +356,14 @@ async fn run(line: Arc<Line>, parts: Arc<LoopParts>, mut commands: mpsc::Receive
 async fn reload(line: &Line, parts: &LoopParts) {
     loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let room = parts.store.load_room(line.performance.performance_id, line.performance.epoch, parts.clock.now()).await;
+        let room = parts
+            .store
+            .load_room(
+                line.performance.performance_id,
+                line.performance.epoch,
+                parts.clock.now(),
+            )
+            .await;
         if let Ok(room) = room {
             *line.room.write() = room;
             return;
@@ -283,21 +373,41 @@ async fn reload(line: &Line, parts: &LoopParts) {
 
 fn next_wake(line: &Line, now: Timestamp) -> Duration {
     let rules = line.performance.rules();
-    let at = line.room.read().next_wake(&rules.sale, &rules.admission.unwrap_or(NOBODY), now);
-    at.map_or(LOOK_EVERY, |at| Duration::from_micros(at.since_us(now))).min(LOOK_EVERY)
+    let at = line
+        .room
+        .read()
+        .next_wake(&rules.sale, &rules.admission.unwrap_or(NOBODY), now);
+    at.map_or(LOOK_EVERY, |at| Duration::from_micros(at.since_us(now)))
+        .min(LOOK_EVERY)
 }
 
-fn decide(line: &Line, parts: &LoopParts, batch: impl Iterator<Item = Command>) -> (RoomChanges, Vec<Answer>) {
+fn decide(
+    line: &Line,
+    parts: &LoopParts,
+    batch: impl Iterator<Item = Command>,
+) -> (RoomChanges, Vec<Answer>) {
     let rules = line.performance.rules();
     let policy = rules.admission.unwrap_or(NOBODY);
     let room = line.room.read();
-    let mut draft = Draft::new(&room, parts.clock.now());
+    let now = parts.clock.now();
+    line.deciding_at.store(now.0, Ordering::Release);
+    let mut draft = Draft::new(&room, now);
     let mut answers = Vec::new();
     for command in batch {
         match command {
-            Command::Join(account, reply) => answers.push(Answer::Join(account, draft.join(account, &rules.sale), reply)),
-            Command::Leave(account, reply) => answers.push(Answer::Leave(draft.leave(account), reply)),
-            Command::Enter(account, reply) => answers.push(Answer::Enter(draft.enter(account, &rules.sale, &policy), reply)),
+            Command::Join(account, reply) => answers.push(Answer::Join(
+                account,
+                draft.join(account, &rules.sale),
+                reply,
+            )),
+            Command::Leave(account, reply) => {
+                answers.push(Answer::Leave(draft.leave(account), reply))
+            }
+            Command::Enter(account, reply) => answers.push(Answer::Enter(
+                account,
+                draft.enter(account, &rules.sale, &policy),
+                reply,
+            )),
             Command::Used(number) => draft.used(number),
         }
     }
@@ -312,7 +422,14 @@ async fn save(line: &Line, parts: &LoopParts, changes: &RoomChanges) -> Result<(
     if !changes.must_be_saved() {
         return Ok(());
     }
-    parts.store.journal(line.performance.performance_id, line.performance.epoch, changes.clone()).await
+    parts
+        .store
+        .journal(
+            line.performance.performance_id,
+            line.performance.epoch,
+            changes.clone(),
+        )
+        .await
 }
 
 /// Says what was decided, now that it is remembered; or that we are busy.
@@ -325,11 +442,28 @@ fn answer(line: &Line, parts: &LoopParts, answers: Vec<Answer>, saved: &Result<(
         // A client that has gone is not waited for; what it asked for stands.
         match answer {
             Answer::Join(account, decided, reply) => {
-                let view = |new| room.view(account, &rules.sale, &policy, now).map(|view| (view, new)).ok_or(Refusal::NoPlace);
+                let view = |new| {
+                    room.view(account, &rules.sale, &policy, now)
+                        .map(|view| (view, new))
+                        .ok_or(Refusal::NoPlace)
+                };
                 let _ = reply.send(saved.clone().map(|()| decided.and_then(view)));
             }
             Answer::Leave(decided, reply) => drop(reply.send(saved.clone().map(|()| decided))),
-            Answer::Enter(decided, reply) => drop(reply.send(saved.clone().map(|()| decided))),
+            Answer::Enter(account, decided, reply) => {
+                // The position is said as of now, like everybody else's: what was decided before this batch may be behind it.
+                let view = || room.view(account, &rules.sale, &policy, now);
+                let decided = decided.map_err(|refusal| match (refusal, view()) {
+                    (Refusal::NotYourTurn { .. }, Some(view)) if view.position > 0 => {
+                        Refusal::NotYourTurn {
+                            position: view.position,
+                            poll_after_ms: view.poll_after_ms,
+                        }
+                    }
+                    (refusal, _) => refusal,
+                });
+                drop(reply.send(saved.clone().map(|()| decided)));
+            }
         }
     }
 }
@@ -339,16 +473,33 @@ fn publish(line: &Line, parts: &LoopParts, changes: &RoomChanges, saved: bool) {
     if !saved || changes.is_empty() {
         return;
     }
-    parts.metrics.joins.inc_by(u64::try_from(changes.joined.len()).unwrap_or(0));
+    parts
+        .metrics
+        .joins
+        .inc_by(u64::try_from(changes.joined.len()).unwrap_or(0));
     let id = line.performance.performance_id;
     let touched = {
         let room = line.room.read();
-        let called = changes.admission.iter().flat_map(|admission| &admission.called).copied();
-        let others = changes.left.iter().chain(&changes.used).copied().chain(changes.entered.iter().map(|(number, _)| *number));
-        called.chain(others).filter_map(|number| room.place(number).map(|place| place.account)).collect::<Vec<_>>()
+        let called = changes
+            .admission
+            .iter()
+            .flat_map(|admission| &admission.called)
+            .copied();
+        let others = changes
+            .left
+            .iter()
+            .chain(&changes.used)
+            .copied()
+            .chain(changes.entered.iter().map(|(number, _)| *number));
+        called
+            .chain(others)
+            .filter_map(|number| room.place(number).map(|place| place.account))
+            .collect::<Vec<_>>()
     };
     for account in touched {
         parts.live.tell(account, &Happening::Place(id));
     }
-    line.applied.send_modify(|batches| *batches += 1);
+    if let Some(admission) = &changes.admission {
+        drop(parts.calls.try_send(Work::Call(id, admission.last)));
+    }
 }

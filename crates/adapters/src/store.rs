@@ -25,9 +25,12 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use account::{Account, AccountChange, DEVICES_MAX, Device, DeviceAddress, DevicePut, NewAccount, OperatorPut, Rotation, Session};
+pub use account::{
+    Account, AccountChange, DEVICES_MAX, Device, DeviceAddress, DevicePut, NewAccount, OperatorPut,
+    Rotation, Session,
+};
 pub use hold::Ask;
-pub use notice::{DeadLetter, Notice, NoticeCounts};
+pub use notice::{ATTEMPT_S, DeadLetter, Notice, NoticeCounts};
 pub use place::Called;
 
 /// The store, by what keeps it.
@@ -49,8 +52,12 @@ impl std::str::FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once("://") {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            Some(("sqlite", _)) => Err("names no file; write sqlite://data/boxoffice.db".to_owned()),
-            Some(("mysql", _)) => Err("MySQL is not built in yet; use sqlite://data/boxoffice.db".to_owned()),
+            Some(("sqlite", _)) => {
+                Err("names no file; write sqlite://data/boxoffice.db".to_owned())
+            }
+            Some(("mysql", _)) => {
+                Err("MySQL is not built in yet; use sqlite://data/boxoffice.db".to_owned())
+            }
             Some(_) | None => Err("is no store; write sqlite://data/boxoffice.db".to_owned()),
         }
     }
@@ -62,9 +69,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Broken`] with what cannot be opened and why.
-    pub fn open(url: &StoreUrl, clock: Arc<Clock>, metrics: Arc<Metrics>, begun: impl Fn(Vec<Work>) + Send + 'static) -> Result<Self, Failure> {
+    pub fn open(
+        url: &StoreUrl,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        begun: impl Fn(Vec<Work>) + Send + 'static,
+    ) -> Result<Self, Failure> {
         match url {
-            StoreUrl::Sqlite(path) => sqlite::Sqlite::open(path, clock, metrics, begun).map(Self::Sqlite),
+            StoreUrl::Sqlite(path) => {
+                sqlite::Sqlite::open(path, clock, metrics, begun).map(Self::Sqlite)
+            }
         }
     }
 
@@ -81,7 +95,16 @@ impl Store {
     /// The failure that a client would meet.
     pub async fn ping(&self) -> Result<(), Failure> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.write(|tx| tx.rows.execute("UPDATE settings SET value = value WHERE name = ''", []).map(|_| ()).map_err(sqlite::failure)).await,
+            Self::Sqlite(sqlite) => {
+                sqlite
+                    .write(|tx| {
+                        tx.rows
+                            .execute("UPDATE settings SET value = value WHERE name = ''", [])
+                            .map(|_| ())
+                            .map_err(sqlite::failure)
+                    })
+                    .await
+            }
         }
     }
 

@@ -40,7 +40,7 @@ const MISSED_BOOKINGS_MAX: usize = 200;
 ///
 /// `event: notice` {notice_id, reason, performance_id, text, url}, `event: booking` {booking_id, state, code?}, `event: place` (a place), each with
 /// `id:`; after `Last-Event-ID` what was missed comes first, once.
-#[utoipa::path(get, path = "/api/v1/accounts/me/stream", tag = "accounts", security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "account_stream", path = "/api/v1/accounts/me/stream", tag = "accounts", security(("bearer" = [])),
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event seen")),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, description = "`bad-request`: an id that is not of this stream"),
         (status = 401, description = "`login-required`"), (status = 503, description = "`too-many-streams`")))]
@@ -54,8 +54,16 @@ async fn stream(State(app): State<App>, fan: Fan, headers: HeaderMap) -> Result<
     let ticket = Ticket::take(&app)?;
     // Listening begins before what was missed is read: nothing falls in between.
     let happenings = app.live.listen(fan.account);
-    let account = app.store.account(fan.account).await?.ok_or_else(Problem::login_required)?;
-    let teller = Teller { app: app.clone(), account: fan.account, locale: account.locale };
+    let account = app
+        .store
+        .account(fan.account)
+        .await?
+        .ok_or_else(Problem::login_required)?;
+    let teller = Teller {
+        app: app.clone(),
+        account: fan.account,
+        locale: account.locale,
+    };
     let missed = match since {
         Some(since) => teller.missed(&since).await?,
         None => BTreeMap::new(),
@@ -63,9 +71,22 @@ async fn stream(State(app): State<App>, fan: Fan, headers: HeaderMap) -> Result<
     let told = missed.keys().cloned().collect();
     // Something at once, so that the client knows that it is connected.
     let mut ready: Vec<Bytes> = vec![Bytes::from_static(b": hello\n\n")];
-    ready.extend(missed.into_iter().map(|(id, (name, data))| streams::event(name, Some(&id.text()), &data)));
+    ready.extend(
+        missed
+            .into_iter()
+            .map(|(id, (name, data))| streams::event(name, Some(&id.text()), &data)),
+    );
     ready.reverse();
-    Ok(streams::respond(&app, ticket, AccountStream { teller, happenings, ready, told }))
+    Ok(streams::respond(
+        &app,
+        ticket,
+        AccountStream {
+            teller,
+            happenings,
+            ready,
+            told,
+        },
+    ))
 }
 
 /// When, of which kind, about what.
@@ -84,8 +105,14 @@ impl EventId {
     fn parse(text: &str) -> Option<Self> {
         let (at_us, rest) = text.split_once('-')?;
         let (kind, subject) = rest.split_once('-')?;
-        let kind = ['b', 'n', 'p'].into_iter().find(|known| kind == known.to_string())?;
-        (subject.len() <= 64).then_some(Self { at_us: at_us.parse().ok().filter(|at| *at >= 0)?, kind, subject: subject.to_owned() })
+        let kind = ['b', 'n', 'p']
+            .into_iter()
+            .find(|known| kind == known.to_string())?;
+        (subject.len() <= 64).then_some(Self {
+            at_us: at_us.parse().ok().filter(|at| *at >= 0)?,
+            kind,
+            subject: subject.to_owned(),
+        })
     }
 }
 
@@ -101,22 +128,35 @@ struct Teller {
 impl Teller {
     fn say(&self, happening: &Happening) -> Option<Event> {
         match happening {
-            Happening::Place(performance) => self.place(&*self.app.catalogue.performance(*performance)?),
+            Happening::Place(performance) => {
+                self.place(&*self.app.catalogue.performance(*performance)?)
+            }
             Happening::Booking(booking) => Some(Self::booking(booking)),
-            Happening::Notice(performance, reason, booking, at) => self.notice(*performance, *reason, *booking, *at),
+            Happening::Notice(performance, reason, booking, at) => {
+                self.notice(*performance, *reason, *booking, *at)
+            }
         }
     }
 
     fn place(&self, performance: &Performance) -> Option<Event> {
         let view = self.app.room.place(performance, self.account)?;
-        let id = EventId { at_us: view.changed_at.0, kind: 'p', subject: performance.performance_id.to_string() };
-        let mut body = serde_json::to_value(place_body(&self.app, performance, self.account, &view)).ok()?;
+        let id = EventId {
+            at_us: view.changed_at.0,
+            kind: 'p',
+            subject: performance.performance_id.to_string(),
+        };
+        let mut body =
+            serde_json::to_value(place_body(&self.app, performance, self.account, &view)).ok()?;
         body["performance_id"] = json!(performance.performance_id.to_string());
         Some((id, ("place", body)))
     }
 
     fn booking(booking: &Booking) -> Event {
-        let id = EventId { at_us: booking.changed_at.0, kind: 'b', subject: booking.booking_id.to_string() };
+        let id = EventId {
+            at_us: booking.changed_at.0,
+            kind: 'b',
+            subject: booking.booking_id.to_string(),
+        };
         let (state, code) = state_words(&booking.state);
         let mut body = json!({"booking_id": booking.booking_id.to_string(), "state": state});
         if let Some(code) = code {
@@ -125,7 +165,13 @@ impl Teller {
         (id, ("booking", body))
     }
 
-    fn notice(&self, performance_id: PerformanceId, reason: Reason, booking: Option<BookingId>, at: Timestamp) -> Option<Event> {
+    fn notice(
+        &self,
+        performance_id: PerformanceId,
+        reason: Reason,
+        booking: Option<BookingId>,
+        at: Timestamp,
+    ) -> Option<Event> {
         let performance = self.app.catalogue.performance(performance_id)?;
         let (word, subject) = match reason {
             Reason::YourTurn => ("your-turn", performance_id.to_string()),
@@ -137,7 +183,14 @@ impl Teller {
             Reason::YourTurn => self.app.room.place(&performance, self.account)?.expires_at,
             Reason::BookingConfirmed | Reason::BookingRefused | Reason::BookingCancelled => None,
         };
-        let text = notify::short_text(reason, &performance.event.title, self.locale, useful_until, None, self.app.now());
+        let text = notify::short_text(
+            reason,
+            &performance.event.title,
+            self.locale,
+            useful_until,
+            None,
+            self.app.now(),
+        );
         let body = json!({
             "notice_id": boxoffice_adapters::notify::notice_id(self.account, reason, &subject, at).to_string(),
             "reason": word,
@@ -145,25 +198,58 @@ impl Teller {
             "text": text,
             "url": notify::link(&self.app.http.public_url, performance_id, reason, booking),
         });
-        Some((EventId { at_us: at.0, kind: 'n', subject }, ("notice", body)))
+        Some((
+            EventId {
+                at_us: at.0,
+                kind: 'n',
+                subject,
+            },
+            ("notice", body),
+        ))
     }
 
     /// What happened after this id, oldest first.
-    async fn missed(&self, since: &EventId) -> Result<BTreeMap<EventId, (&'static str, Value)>, Problem> {
+    async fn missed(
+        &self,
+        since: &EventId,
+    ) -> Result<BTreeMap<EventId, (&'static str, Value)>, Problem> {
         let mut events = BTreeMap::new();
         for performance in self.app.catalogue.performances(None) {
-            let Some(view) = self.app.room.place(&performance, self.account) else { continue };
+            let Some(view) = self.app.room.place(&performance, self.account) else {
+                continue;
+            };
             events.extend(self.place(&performance));
             if view.stage == Stage::Called {
-                events.extend(self.notice(performance.performance_id, Reason::YourTurn, None, view.changed_at));
+                events.extend(self.notice(
+                    performance.performance_id,
+                    Reason::YourTurn,
+                    None,
+                    view.changed_at,
+                ));
             }
         }
-        for booking in self.app.store.bookings_of(self.account, None, MISSED_BOOKINGS_MAX).await? {
-            let Some(reason) = booking_reason(&booking.state) else { continue };
+        for booking in self
+            .app
+            .store
+            .bookings_of(self.account, None, MISSED_BOOKINGS_MAX)
+            .await?
+        {
+            let Some(reason) = booking_reason(&booking.state) else {
+                continue;
+            };
             events.extend([Self::booking(&booking)]);
-            events.extend(self.notice(booking.performance_id, reason, Some(booking.booking_id), booking.changed_at));
+            events.extend(self.notice(
+                booking.performance_id,
+                reason,
+                Some(booking.booking_id),
+                booking.changed_at,
+            ));
         }
-        Ok(events.split_off(since).into_iter().filter(|(id, _)| id != since).collect())
+        Ok(events
+            .split_off(since)
+            .into_iter()
+            .filter(|(id, _)| id != since)
+            .collect())
     }
 }
 
@@ -212,9 +298,22 @@ mod tests {
 
     #[test]
     fn ids_are_read_as_they_are_written_and_nothing_else_is() {
-        let id = EventId { at_us: 1_764_000_000_000_000, kind: 'b', subject: "0192".to_owned() };
+        let id = EventId {
+            at_us: 1_764_000_000_000_000,
+            kind: 'b',
+            subject: "0192".to_owned(),
+        };
         assert_eq!(EventId::parse(&id.text()), Some(id));
-        for wrong in ["", "1", "1-b", "x-b-1", "-1-b-1", "1-q-1", "1-bb-1", "99999999999999999999-b-1"] {
+        for wrong in [
+            "",
+            "1",
+            "1-b",
+            "x-b-1",
+            "-1-b-1",
+            "1-q-1",
+            "1-bb-1",
+            "99999999999999999999-b-1",
+        ] {
             assert_eq!(EventId::parse(wrong), None, "{wrong}");
         }
     }

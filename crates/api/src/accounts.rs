@@ -243,7 +243,7 @@ pub(crate) async fn create_account(
 }
 
 /// The account that is logged in.
-#[utoipa::path(get, path = "/api/v1/accounts/me", tag = "accounts", security(("login" = [])), responses(
+#[utoipa::path(get, path = "/api/v1/accounts/me", tag = "accounts", security(("bearer" = [])), responses(
     (status = 200, body = AccountBody),
     (status = 401, description = "`login-required`"),
     (status = 503, description = "`busy`"),
@@ -261,7 +261,7 @@ pub(crate) async fn my_account(
 }
 
 /// Changes the account that is logged in.
-#[utoipa::path(patch, path = "/api/v1/accounts/me", tag = "accounts", security(("login" = [])), request_body = AccountChangeBody, responses(
+#[utoipa::path(patch, path = "/api/v1/accounts/me", tag = "accounts", security(("bearer" = [])), request_body = AccountChangeBody, responses(
     (status = 200, description = "As it is now.", body = AccountBody),
     (status = 400, description = "`bad-request`: a field is wrong, the detail names it"),
     (status = 401, description = "`login-required`"),
@@ -404,7 +404,7 @@ pub(crate) async fn refresh_session(
 }
 
 /// Logs out: neither the access tokens nor the refresh token of this login are good for anything afterwards.
-#[utoipa::path(delete, path = "/api/v1/sessions/current", tag = "accounts", security(("login" = [])), responses(
+#[utoipa::path(delete, path = "/api/v1/sessions/current", tag = "accounts", security(("bearer" = [])), responses(
     (status = 204, description = "Logged out."),
     (status = 401, description = "`login-required`: there is no login, or none any more"),
     (status = 503, description = "`busy`: still logged in; try again"),
@@ -471,7 +471,7 @@ pub(crate) struct DeviceBody {
 }
 
 /// The devices of the account that is logged in.
-#[utoipa::path(get, path = "/api/v1/devices", tag = "accounts", security(("login" = [])),
+#[utoipa::path(get, path = "/api/v1/devices", tag = "accounts", security(("bearer" = [])),
     params(("limit" = Option<u32>, Query, description = "1 to 200"), ("cursor" = Option<String>, Query, description = "`next_cursor` of the part before")),
     responses(
         (status = 200, body = Page<DeviceBody>),
@@ -504,7 +504,7 @@ pub(crate) async fn devices(
 }
 
 /// Keeps a device, in place of what was kept under its id. The client makes the id; it means something to this account only.
-#[utoipa::path(put, path = "/api/v1/devices/{device_id}", tag = "accounts", security(("login" = [])), request_body = NewDeviceBody,
+#[utoipa::path(put, path = "/api/v1/devices/{device_id}", tag = "accounts", security(("bearer" = [])), request_body = NewDeviceBody,
     params(("device_id" = String, Path, format = Uuid)),
     responses(
         (status = 200, description = "Kept in place of what was there.", body = DeviceBody),
@@ -538,7 +538,7 @@ pub(crate) async fn put_device(
 }
 
 /// Forgets a device: no notice goes there any more.
-#[utoipa::path(delete, path = "/api/v1/devices/{device_id}", tag = "accounts", security(("login" = [])),
+#[utoipa::path(delete, path = "/api/v1/devices/{device_id}", tag = "accounts", security(("bearer" = [])),
     params(("device_id" = String, Path, format = Uuid)),
     responses(
         (status = 204, description = "Forgotten."),

@@ -73,6 +73,8 @@ impl App {
     }
 
     pub(crate) fn performance(&self, id: PerformanceId) -> Result<Arc<Performance>, Problem> {
-        self.catalogue.performance(id).ok_or_else(Problem::not_found)
+        self.catalogue
+            .performance(id)
+            .ok_or_else(Problem::not_found)
     }
 }

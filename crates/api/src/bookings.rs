@@ -132,13 +132,23 @@ fn ticket_state(state: &BookingState) -> &'static str {
 
 fn body(app: &App, booking: &Booking) -> Result<BookingBody, Problem> {
     let performance = app.performance(booking.performance_id)?;
-    let money = |amount_minor| Money { amount_minor, currency: performance.currency }.into();
+    let money = |amount_minor| {
+        Money {
+            amount_minor,
+            currency: performance.currency,
+        }
+        .into()
+    };
     let (state, code) = state_words(&booking.state);
-    let tickets = booking.tickets.iter().zip(&booking.seats).map(|(id, seat)| TicketLine {
-        ticket_id: id.to_string(),
-        seat: seat_body(&performance, *seat),
-        state: ticket_state(&booking.state),
-    });
+    let tickets = booking
+        .tickets
+        .iter()
+        .zip(&booking.seats)
+        .map(|(id, seat)| TicketLine {
+            ticket_id: id.to_string(),
+            seat: seat_body(&performance, *seat),
+            state: ticket_state(&booking.state),
+        });
     Ok(BookingBody {
         booking_id: booking.booking_id.to_string(),
         hold_id: booking.hold_id.to_string(),
@@ -160,19 +170,38 @@ fn body(app: &App, booking: &Booking) -> Result<BookingBody, Problem> {
 ///
 /// The client makes `booking_id`: a repeat gets the same booking. With `Prefer: wait=N` (at most 30 s) the answer comes as soon as
 /// the booking is final.
-#[utoipa::path(post, path = "/api/v1/bookings", tag = "holds and bookings", request_body = NewBooking, security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "create_booking", path = "/api/v1/bookings", tag = "holds and bookings", request_body = NewBooking, security(("bearer" = [])),
     params(("Prefer" = Option<String>, Header, description = "`wait=5`: answer as soon as it is final, within 5 s")),
     responses((status = 202, body = BookingBody, description = "Accepted, not final; see `Location`"), (status = 201, body = BookingBody, description = "Confirmed"),
         (status = 200, body = BookingBody, description = "Refused, or cancelled since"), (status = 400, description = "`bad-request`"),
         (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's hold too"),
         (status = 409, description = "`hold-taken`"), (status = 410, description = "`hold-expired`"), (status = 422, description = "`id-reused`"),
         (status = 503, description = "`busy`, with `Retry-After`")))]
-async fn create(State(app): State<App>, fan: Fan, headers: HeaderMap, Json(new): Json<NewBooking>) -> Result<Response, Problem> {
-    let booking_id: BookingId = new.booking_id.parse().map_err(|_| Problem::bad_request("booking_id: not a UUID; make one for each booking."))?;
-    let hold_id: HoldId = new.hold_id.parse().map_err(|_| Problem::bad_request("hold_id: not a UUID."))?;
+async fn create(
+    State(app): State<App>,
+    fan: Fan,
+    headers: HeaderMap,
+    Json(new): Json<NewBooking>,
+) -> Result<Response, Problem> {
+    let booking_id: BookingId = new
+        .booking_id
+        .parse()
+        .map_err(|_| Problem::bad_request("booking_id: not a UUID; make one for each booking."))?;
+    let hold_id: HoldId = new
+        .hold_id
+        .parse()
+        .map_err(|_| Problem::bad_request("hold_id: not a UUID."))?;
     let method = method(&new.payment)?;
-    let content = Sha256::new_with_prefix(hold_id.0).chain_update(format!("{method:?}")).finalize();
-    let command = BookCommand { booking_id, hold_id, account_id: fan.account, method, content: first_half(&content.into()) };
+    let content = Sha256::new_with_prefix(hold_id.0)
+        .chain_update(format!("{method:?}"))
+        .finalize();
+    let command = BookCommand {
+        booking_id,
+        hold_id,
+        account_id: fan.account,
+        method,
+        content: first_half(&content.into()),
+    };
     let wait = wait_s(&headers);
     // Asked before it is accepted, so that no end is missed.
     let waiter = wait.map(|_| app.live.wait_for(booking_id));
@@ -191,13 +220,22 @@ fn answer(app: &App, booking: &Booking) -> Result<Response, Problem> {
         BookingState::Confirmed => StatusCode::CREATED,
         BookingState::Refused(_) | BookingState::Cancelled => StatusCode::OK,
     };
-    let location = HeaderValue::try_from(format!("/api/v1/bookings/{}", booking.booking_id)).map_err(|why| Problem::internal(why.to_string()))?;
-    Ok((status, [(header::LOCATION, location)], axum::Json(body(app, booking)?)).into_response())
+    let location = HeaderValue::try_from(format!("/api/v1/bookings/{}", booking.booking_id))
+        .map_err(|why| Problem::internal(why.to_string()))?;
+    Ok((
+        status,
+        [(header::LOCATION, location)],
+        axum::Json(body(app, booking)?),
+    )
+        .into_response())
 }
 
 fn method(new: &NewPayment) -> Result<Method, Problem> {
     if new.method != "sandbox" {
-        return Err(Problem::bad_request(format!("payment.method: {:?} is not offered here; use \"sandbox\".", new.method)));
+        return Err(Problem::bad_request(format!(
+            "payment.method: {:?} is not offered here; use \"sandbox\".",
+            new.method
+        )));
     }
     let outcome = match new.outcome.as_deref() {
         None | Some("ok") => Outcome::Ok,
@@ -205,7 +243,9 @@ fn method(new: &NewPayment) -> Result<Method, Problem> {
         Some("timeout_then_ok") => Outcome::TimeoutThenOk,
         Some("never") => Outcome::Never,
         Some(other) => {
-            let detail = format!("payment.outcome: {other:?} is none of ok, declined, timeout_then_ok, never.");
+            let detail = format!(
+                "payment.outcome: {other:?} is none of ok, declined, timeout_then_ok, never."
+            );
             return Err(Problem::bad_request(detail));
         }
     };
@@ -214,48 +254,78 @@ fn method(new: &NewPayment) -> Result<Method, Problem> {
 
 /// `Prefer: wait=N` in seconds; what is no such preference is ignored, as RFC 7240 says.
 fn wait_s(headers: &HeaderMap) -> Option<Duration> {
-    let prefers = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let prefers = headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut parts = prefers.flat_map(|value| value.split([',', ';']));
-    let seconds: u64 = parts.find_map(|part| part.trim().strip_prefix("wait=")?.trim().parse().ok())?;
+    let seconds: u64 =
+        parts.find_map(|part| part.trim().strip_prefix("wait=")?.trim().parse().ok())?;
     (seconds > 0).then(|| Duration::from_secs(seconds.min(WAIT_S_MAX)))
 }
 
 /// The fan's bookings, latest first.
-#[utoipa::path(get, path = "/api/v1/bookings", tag = "holds and bookings", security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "my_bookings", path = "/api/v1/bookings", tag = "holds and bookings", security(("bearer" = [])),
     params(("limit" = Option<u32>, Query, description = "1 to 200, 50 when not given"), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Page<BookingBody>), (status = 400, description = "`bad-request`"), (status = 401, description = "`login-required`")))]
-async fn list(State(app): State<App>, fan: Fan, part: Part) -> Result<axum::Json<Page<BookingBody>>, Problem> {
+async fn list(
+    State(app): State<App>,
+    fan: Fan,
+    part: Part,
+) -> Result<axum::Json<Page<BookingBody>>, Problem> {
     let before = match &part.cursor {
-        Some(cursor) => Some(cursor.parse().map_err(|_| Problem::bad_request("cursor: use the `next_cursor` of the part before."))?),
+        Some(cursor) => Some(cursor.parse().map_err(|_| {
+            Problem::bad_request("cursor: use the `next_cursor` of the part before.")
+        })?),
         None => None,
     };
-    let mut found = app.store.bookings_of(fan.account, before, part.limit + 1).await?;
+    let mut found = app
+        .store
+        .bookings_of(fan.account, before, part.limit + 1)
+        .await?;
     let more = found.len() > part.limit;
     found.truncate(part.limit);
-    let next_cursor = found.last().filter(|_| more).map(|booking| booking.booking_id.to_string());
-    let items = found.iter().map(|booking| body(&app, booking)).collect::<Result<_, _>>()?;
+    let next_cursor = found
+        .last()
+        .filter(|_| more)
+        .map(|booking| booking.booking_id.to_string());
+    let items = found
+        .iter()
+        .map(|booking| body(&app, booking))
+        .collect::<Result<_, _>>()?;
     Ok(axum::Json(Page { items, next_cursor }))
 }
 
 async fn own(app: &App, fan: &Fan, id: BookingId) -> Result<Booking, Problem> {
     let found = app.store.find_booking(id).await?;
-    found.filter(|booking| booking.account_id == fan.account).ok_or_else(Problem::not_found)
+    found
+        .filter(|booking| booking.account_id == fan.account)
+        .ok_or_else(Problem::not_found)
 }
 
 /// A booking, as it stands.
-#[utoipa::path(get, path = "/api/v1/bookings/{booking_id}", tag = "holds and bookings", params(("booking_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "booking", path = "/api/v1/bookings/{booking_id}", tag = "holds and bookings", params(("booking_id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = BookingBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too")))]
-async fn read(State(app): State<App>, fan: Fan, Id(id): Id<BookingId>) -> Result<axum::Json<BookingBody>, Problem> {
+async fn read(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<BookingId>,
+) -> Result<axum::Json<BookingBody>, Problem> {
     let booking = own(&app, &fan, id).await?;
     body(&app, &booking).map(axum::Json)
 }
 
 /// Gives a confirmed booking back: seats free again, money returned once. A repeat gets the same answer.
-#[utoipa::path(post, path = "/api/v1/bookings/{booking_id}/cancellation", tag = "holds and bookings", request_body = Nothing,
+#[utoipa::path(post, operation_id = "cancel_booking", path = "/api/v1/bookings/{booking_id}/cancellation", tag = "holds and bookings", request_body = Nothing,
     params(("booking_id" = String, Path)), security(("bearer" = [])),
     responses((status = 202, body = BookingBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too"),
         (status = 409, description = "`not-confirmed`"), (status = 503, description = "`busy`, with `Retry-After`")))]
-async fn cancel(State(app): State<App>, fan: Fan, Id(id): Id<BookingId>, Json(Nothing {}): Json<Nothing>) -> Result<Response, Problem> {
+async fn cancel(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<BookingId>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Response, Problem> {
     let booking = app.store.cancel(fan.account, id).await??;
     Ok((StatusCode::ACCEPTED, axum::Json(body(&app, &booking)?)).into_response())
 }
@@ -279,13 +349,19 @@ struct TicketBody {
 
 async fn own_ticket(app: &App, fan: &Fan, id: TicketId) -> Result<(Ticket, Booking), Problem> {
     let found = app.store.find_ticket(id).await?;
-    found.filter(|(_, booking)| booking.account_id == fan.account).ok_or_else(Problem::not_found)
+    found
+        .filter(|(_, booking)| booking.account_id == fan.account)
+        .ok_or_else(Problem::not_found)
 }
 
 /// The fan's own ticket.
-#[utoipa::path(get, path = "/api/v1/tickets/{ticket_id}", tag = "tickets", params(("ticket_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "ticket", path = "/api/v1/tickets/{ticket_id}", tag = "tickets", params(("ticket_id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = TicketBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too")))]
-async fn read_ticket(State(app): State<App>, fan: Fan, Id(id): Id<TicketId>) -> Result<axum::Json<TicketBody>, Problem> {
+async fn read_ticket(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<TicketId>,
+) -> Result<axum::Json<TicketBody>, Problem> {
     let (ticket, booking) = own_ticket(&app, &fan, id).await?;
     let performance = app.performance(ticket.performance_id)?;
     Ok(axum::Json(ticket_body(&performance, &ticket, &booking)))
@@ -306,12 +382,25 @@ fn ticket_body(performance: &Performance, ticket: &Ticket, booking: &Booking) ->
 }
 
 /// The ticket's code as a QR, SVG.
-#[utoipa::path(get, path = "/api/v1/tickets/{ticket_id}/qr.svg", tag = "tickets", params(("ticket_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "ticket_qr", path = "/api/v1/tickets/{ticket_id}/qr.svg", tag = "tickets", params(("ticket_id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, content_type = "image/svg+xml", body = String), (status = 401, description = "`login-required`"),
         (status = 404, description = "`not-found`: somebody else's too")))]
-async fn ticket_qr(State(app): State<App>, fan: Fan, Id(id): Id<TicketId>) -> Result<Response, Problem> {
+async fn ticket_qr(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<TicketId>,
+) -> Result<Response, Problem> {
     let (ticket, _) = own_ticket(&app, &fan, id).await?;
-    let qr = fast_qr::QRBuilder::new(ticket.code.to_string()).build().map_err(|why| Problem::internal(format!("failed to draw a QR: {why:?}")))?;
+    let qr = fast_qr::QRBuilder::new(ticket.code.to_string())
+        .build()
+        .map_err(|why| Problem::internal(format!("failed to draw a QR: {why:?}")))?;
     let svg = fast_qr::convert::svg::SvgBuilder::default().to_str(&qr);
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], svg).into_response())
+    Ok((
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("image/svg+xml"),
+        )],
+        svg,
+    )
+        .into_response())
 }

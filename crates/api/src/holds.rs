@@ -26,7 +26,9 @@ use crate::problem::Problem;
 use crate::wire::{MoneyBody, Time};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(create)).routes(routes!(read, release))
+    OpenApiRouter::new()
+        .routes(routes!(create))
+        .routes(routes!(read, release))
 }
 
 /// Most seats that a request may name: far more than any limit on a fan, little enough to read.
@@ -82,10 +84,21 @@ pub(crate) struct SeatBody {
 /// The seat in the plan's words.
 pub(crate) fn seat_body(performance: &Performance, seat: SeatNo) -> SeatBody {
     let plan = performance.plan();
-    let section = |number: boxoffice_core::seating::SectionNo| plan.sections()[usize::from(number.0)].clone();
-    let price = Money { amount_minor: performance.price_level(seat).amount_minor, currency: performance.currency }.into();
+    let section =
+        |number: boxoffice_core::seating::SectionNo| plan.sections()[usize::from(number.0)].clone();
+    let price = Money {
+        amount_minor: performance.price_level(seat).amount_minor,
+        currency: performance.currency,
+    }
+    .into();
     match plan.spot(seat) {
-        Spot::Seat { guid, section: number, row, number: seat, .. } => SeatBody {
+        Spot::Seat {
+            guid,
+            section: number,
+            row,
+            number: seat,
+            ..
+        } => SeatBody {
             seat_guid: Some(guid.to_owned()),
             area: None,
             section: section(number),
@@ -93,9 +106,17 @@ pub(crate) fn seat_body(performance: &Performance, seat: SeatNo) -> SeatBody {
             seat: Some(seat.to_owned()),
             price,
         },
-        Spot::Area { area, section: number } => {
-            SeatBody { seat_guid: None, area: Some(area.to_owned()), section: section(number), row: None, seat: None, price }
-        }
+        Spot::Area {
+            area,
+            section: number,
+        } => SeatBody {
+            seat_guid: None,
+            area: Some(area.to_owned()),
+            section: section(number),
+            row: None,
+            seat: None,
+            price,
+        },
     }
 }
 
@@ -124,8 +145,16 @@ fn body(app: &App, hold: &Hold) -> Result<HoldBody, Problem> {
         hold_id: hold.hold_id.to_string(),
         performance_id: hold.performance_id.to_string(),
         state,
-        seats: hold.seats.iter().map(|seat| seat_body(&performance, *seat)).collect(),
-        total: Money { amount_minor: hold.total_minor, currency: performance.currency }.into(),
+        seats: hold
+            .seats
+            .iter()
+            .map(|seat| seat_body(&performance, *seat))
+            .collect(),
+        total: Money {
+            amount_minor: hold.total_minor,
+            currency: performance.currency,
+        }
+        .into(),
         expires_at: Time(hold.expires_at),
     })
 }
@@ -133,7 +162,7 @@ fn body(app: &App, hold: &Hold) -> Result<HoldBody, Problem> {
 /// Takes seats for a while: all or none.
 ///
 /// Needs the pass while the waiting room is on. The client makes `hold_id`: a repeat gets the same hold.
-#[utoipa::path(post, path = "/api/v1/performances/{performance_id}/holds", tag = "holds and bookings", request_body = NewHold,
+#[utoipa::path(post, operation_id = "create_hold", path = "/api/v1/performances/{performance_id}/holds", tag = "holds and bookings", request_body = NewHold,
     params(("performance_id" = String, Path), ("Boxoffice-Pass" = Option<String>, Header, description = "The pass, while the waiting room is on")),
     security(("bearer" = [])),
     responses((status = 201, body = HoldBody), (status = 400, description = "`bad-request`, `unknown-seat`"), (status = 401, description = "`login-required`"),
@@ -149,14 +178,31 @@ async fn create(
     Json(new): Json<NewHold>,
 ) -> Result<Response, Problem> {
     let performance = app.performance(id)?;
-    let hold_id: HoldId = new.hold_id.parse().map_err(|_| Problem::bad_request("hold_id: not a UUID; make one for each hold."))?;
+    let hold_id: HoldId = new
+        .hold_id
+        .parse()
+        .map_err(|_| Problem::bad_request("hold_id: not a UUID; make one for each hold."))?;
     let ask = ask(&performance, &new)?;
     let content = fingerprint(id, &ask);
-    let command = HoldCommand { hold_id, account_id: fan.account, performance_id: id, quantity: ask.quantity(), entry, content };
-    match app.store.hold(Arc::clone(&performance), command, ask).await? {
+    let command = HoldCommand {
+        hold_id,
+        account_id: fan.account,
+        performance_id: id,
+        quantity: ask.quantity(),
+        entry,
+        content,
+    };
+    match app
+        .store
+        .hold(Arc::clone(&performance), command, ask)
+        .await?
+    {
         Ok((hold, _)) => Ok((StatusCode::CREATED, axum::Json(body(&app, &hold)?)).into_response()),
         Err(Refusal::SeatTaken(seats)) => {
-            let names: Vec<_> = seats.iter().filter_map(|seat| seat_body(&performance, *seat).seat_guid).collect();
+            let names: Vec<_> = seats
+                .iter()
+                .filter_map(|seat| seat_body(&performance, *seat).seat_guid)
+                .collect();
             Err(Problem::from(Refusal::SeatTaken(seats)).with("seats", json!(names)))
         }
         Err(refusal) => Err(refusal.into()),
@@ -169,7 +215,10 @@ struct Entry(Result<Option<u32>, Refusal>);
 impl axum::extract::FromRequestParts<App> for Entry {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        app: &App,
+    ) -> Result<Self, Problem> {
         let fan = Fan::from_request_parts(parts, app).await?;
         let Id(id) = Id::<PerformanceId>::from_request_parts(parts, app).await?;
         let performance = app.performance(id)?;
@@ -189,13 +238,25 @@ impl axum::extract::FromRequestParts<App> for Entry {
 }
 
 /// The number of the pass, or none when no pass is needed.
-fn pass(app: &App, performance: &Performance, account: AccountId, headers: &HeaderMap) -> Result<Option<u32>, Refusal> {
+fn pass(
+    app: &App,
+    performance: &Performance,
+    account: AccountId,
+    headers: &HeaderMap,
+) -> Result<Option<u32>, Refusal> {
     if performance.rules().admission.is_none() {
         return Ok(None);
     }
-    let text = headers.get("boxoffice-pass").and_then(|value| value.to_str().ok()).ok_or(Refusal::PassRequired)?;
-    let claims = app.signer.verify(Kind::Pass, text).ok_or(Refusal::PassRequired)?;
-    let ours = (claims.performance_id, claims.epoch, claims.account_id) == (performance.performance_id, performance.epoch, account);
+    let text = headers
+        .get("boxoffice-pass")
+        .and_then(|value| value.to_str().ok())
+        .ok_or(Refusal::PassRequired)?;
+    let claims = app
+        .signer
+        .verify(Kind::Pass, text)
+        .ok_or(Refusal::PassRequired)?;
+    let ours = (claims.performance_id, claims.epoch, claims.account_id)
+        == (performance.performance_id, performance.epoch, account);
     match ours {
         true if app.now() < claims.expires_at => Ok(Some(claims.number)),
         true => Err(Refusal::PassExpired),
@@ -208,12 +269,21 @@ fn ask(performance: &Performance, new: &NewHold) -> Result<Ask, Problem> {
         (Some(seats), None, None) if new.quantity.is_none() => named(performance, seats),
         (None, Some(best), None) if new.quantity.is_none() => best_ask(performance, best),
         (None, None, Some(area)) => {
-            let quantity = new.quantity.ok_or_else(|| Problem::bad_request("quantity: missing; say how many spots of the area."))?;
-            let index = performance.plan().areas().iter().position(|known| known.name == *area);
-            let index = index.ok_or_else(|| unknown_seat(format!("area: this plan has no area {area:?}.")))?;
+            let quantity = new.quantity.ok_or_else(|| {
+                Problem::bad_request("quantity: missing; say how many spots of the area.")
+            })?;
+            let index = performance
+                .plan()
+                .areas()
+                .iter()
+                .position(|known| known.name == *area);
+            let index = index
+                .ok_or_else(|| unknown_seat(format!("area: this plan has no area {area:?}.")))?;
             Ok(Ask::Area(index, at_least_one("quantity", quantity)?))
         }
-        _ => Err(Problem::bad_request("Say which seats in exactly one way: `seats`, or `best`, or `area` with `quantity`.")),
+        _ => Err(Problem::bad_request(
+            "Say which seats in exactly one way: `seats`, or `best`, or `area` with `quantity`.",
+        )),
     }
 }
 
@@ -223,14 +293,20 @@ fn unknown_seat(detail: String) -> Problem {
 
 fn named(performance: &Performance, guids: &[String]) -> Result<Ask, Problem> {
     if guids.is_empty() || guids.len() > SEATS_NAMED_MAX {
-        return Err(Problem::bad_request(format!("seats: name 1 to {SEATS_NAMED_MAX} seats.")));
+        return Err(Problem::bad_request(format!(
+            "seats: name 1 to {SEATS_NAMED_MAX} seats."
+        )));
     }
     let mut seats = BTreeSet::new();
     for (index, guid) in guids.iter().enumerate() {
         let seat = performance.plan().seat_by_guid(guid);
-        let seat = seat.ok_or_else(|| unknown_seat(format!("seats[{index}]: this plan has no seat {guid:?}.")))?;
+        let seat = seat.ok_or_else(|| {
+            unknown_seat(format!("seats[{index}]: this plan has no seat {guid:?}."))
+        })?;
         if !seats.insert(seat) {
-            return Err(Problem::bad_request(format!("seats[{index}]: {guid:?} is named twice.")));
+            return Err(Problem::bad_request(format!(
+                "seats[{index}]: {guid:?} is named twice."
+            )));
         }
     }
     Ok(Ask::Seats(seats.into_iter().collect()))
@@ -240,26 +316,42 @@ fn best_ask(performance: &Performance, best: &Best) -> Result<Ask, Problem> {
     let section = match &best.section {
         Some(name) => {
             let known = performance.plan().section_no(name);
-            Some(known.ok_or_else(|| Problem::bad_request(format!("best.section: there is no section {name:?}.")))?)
+            Some(known.ok_or_else(|| {
+                Problem::bad_request(format!("best.section: there is no section {name:?}."))
+            })?)
         }
         None => None,
     };
     let price_level = match &best.price_level_id {
         Some(id) => {
-            let known = performance.price_levels.iter().position(|level| level.price_level_id.to_string() == *id);
+            let known = performance
+                .price_levels
+                .iter()
+                .position(|level| level.price_level_id.to_string() == *id);
             let known = known.and_then(|index| u16::try_from(index).ok());
-            Some(known.ok_or_else(|| Problem::bad_request(format!("best.price_level_id: there is no price level {id:?}.")))?)
+            Some(known.ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "best.price_level_id: there is no price level {id:?}."
+                ))
+            })?)
         }
         None => None,
     };
     let quantity = at_least_one("best.quantity", best.quantity)?;
-    Ok(Ask::Best(Wanted { quantity, section, price_level, together: best.together.unwrap_or(true) }))
+    Ok(Ask::Best(Wanted {
+        quantity,
+        section,
+        price_level,
+        together: best.together.unwrap_or(true),
+    }))
 }
 
 fn at_least_one(field: &str, quantity: i64) -> Result<u32, Problem> {
     match u32::try_from(quantity) {
         Ok(quantity) if quantity >= 1 => Ok(quantity),
-        Ok(_) | Err(_) => Err(Problem::bad_request(format!("{field}: must be a whole number from 1."))),
+        Ok(_) | Err(_) => Err(Problem::bad_request(format!(
+            "{field}: must be a whole number from 1."
+        ))),
     }
 }
 
@@ -285,18 +377,30 @@ pub(crate) fn first_half(hash: &[u8; 32]) -> [u8; 16] {
 }
 
 /// A hold, as it stands: afterwards too.
-#[utoipa::path(get, path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "hold", path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = HoldBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too")))]
-async fn read(State(app): State<App>, fan: Fan, Id(id): Id<HoldId>) -> Result<axum::Json<HoldBody>, Problem> {
-    let hold = app.store.find_hold(fan.account, id).await?.ok_or_else(Problem::not_found)?;
+async fn read(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<HoldId>,
+) -> Result<axum::Json<HoldBody>, Problem> {
+    let hold = app
+        .store
+        .find_hold(fan.account, id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     body(&app, &hold).map(axum::Json)
 }
 
 /// Gives a hold back: its seats are free at once. A repeat is the same.
-#[utoipa::path(delete, path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(delete, operation_id = "release_hold", path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path)), security(("bearer" = [])),
     responses((status = 204, description = "Released"), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too"),
         (status = 409, description = "`hold-in-payment`, `hold-taken`: sold already"), (status = 503, description = "`busy`, with `Retry-After`")))]
-async fn release(State(app): State<App>, fan: Fan, Id(id): Id<HoldId>) -> Result<StatusCode, Problem> {
+async fn release(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<HoldId>,
+) -> Result<StatusCode, Problem> {
     app.store.release(fan.account, id).await??;
     Ok(StatusCode::NO_CONTENT)
 }

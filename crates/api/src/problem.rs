@@ -27,7 +27,14 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), extra: Map::new(), retry_after_s: None, inner: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            extra: Map::new(),
+            retry_after_s: None,
+            inner: None,
+        }
     }
 
     /// 400: the request is wrong in itself; the detail names the field and how to mend it.
@@ -37,17 +44,29 @@ impl Problem {
 
     /// 404: no such thing, or somebody else's: the same answer.
     pub(crate) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing here, or it is not yours.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is no such thing here, or it is not yours.",
+        )
     }
 
     /// 401.
     pub(crate) fn login_required() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "login-required", "Log in (POST /api/v1/sessions) and send `Authorization: Bearer <access_token>`.")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "login-required",
+            "Log in (POST /api/v1/sessions) and send `Authorization: Bearer <access_token>`.",
+        )
     }
 
     /// 500, with what to log.
     pub(crate) fn internal(inner: impl Into<String>) -> Self {
-        let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something broke on our side; it is logged under the request id.");
+        let mut problem = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something broke on our side; it is logged under the request id.",
+        );
         problem.inner = Some(inner.into());
         problem
     }
@@ -70,19 +89,33 @@ impl Problem {
             tracing::error!(request_id, code = self.code, "{inner}");
         }
         let mut body = self.extra.clone();
-        body.insert("type".to_owned(), json!(format!("urn:boxoffice:problem:{}", self.code)));
-        body.insert("title".to_owned(), json!(self.status.canonical_reason().unwrap_or("Error")));
+        body.insert(
+            "type".to_owned(),
+            json!(format!("urn:boxoffice:problem:{}", self.code)),
+        );
+        body.insert(
+            "title".to_owned(),
+            json!(self.status.canonical_reason().unwrap_or("Error")),
+        );
         body.insert("status".to_owned(), json!(self.status.as_u16()));
         body.insert("detail".to_owned(), json!(self.detail));
         body.insert("code".to_owned(), json!(self.code));
         body.insert("request_id".to_owned(), json!(request_id));
-        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
-        let mut response = (self.status, content_type, Value::Object(body).to_string()).into_response();
+        let content_type = [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        )];
+        let mut response =
+            (self.status, content_type, Value::Object(body).to_string()).into_response();
         if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -102,10 +135,15 @@ impl From<Refusal> for Problem {
         let problem = Self::new(status, code, detail);
         match refusal {
             Refusal::NotOpenYet { opens_at } => problem.with("opens_at", json!(Time(opens_at))),
-            Refusal::NotYourTurn { position, poll_after_ms } => {
-                problem.with("position", json!(position)).with("poll_after_ms", json!(poll_after_ms))
-            }
-            Refusal::TooManySeats { seats_max, held } => problem.with("seats_max", json!(seats_max)).with("held", json!(held)),
+            Refusal::NotYourTurn {
+                position,
+                poll_after_ms,
+            } => problem
+                .with("position", json!(position))
+                .with("poll_after_ms", json!(poll_after_ms)),
+            Refusal::TooManySeats { seats_max, held } => problem
+                .with("seats_max", json!(seats_max))
+                .with("held", json!(held)),
             // The seats' names are the performance's: the handler that has it adds them.
             Refusal::SeatTaken(_)
             | Refusal::SaleClosed
@@ -129,38 +167,114 @@ impl From<Refusal> for Problem {
 }
 
 /// Each refusal's status, code and sentence.
+#[expect(clippy::too_many_lines, reason = "one table, a row a refusal")]
 fn parts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
     use StatusCode as S;
     match refusal {
-        Refusal::NotOpenYet { .. } => (S::CONFLICT, "not-open-yet", "The sale has not opened yet; come back at `opens_at`."),
+        Refusal::NotOpenYet { .. } => (
+            S::CONFLICT,
+            "not-open-yet",
+            "The sale has not opened yet; come back at `opens_at`.",
+        ),
         Refusal::SaleClosed => (S::GONE, "sale-closed", "The sale is over."),
-        Refusal::NoWaitingRoom => (S::CONFLICT, "no-waiting-room", "This performance is sold without a waiting room; hold seats right away."),
-        Refusal::NoPlace => (S::NOT_FOUND, "no-place", "You have no place in this line; join it first."),
-        Refusal::NotYourTurn { .. } => (S::FORBIDDEN, "not-your-turn", "It is not your turn yet; ask again after `poll_after_ms`."),
-        Refusal::TurnLapsed => (S::GONE, "turn-lapsed", "Your turn has lapsed; join again for a new place at the end."),
-        Refusal::PassRequired => (S::FORBIDDEN, "pass-required", "Send your own valid pass for this performance as `Boxoffice-Pass`."),
-        Refusal::PassExpired => (S::FORBIDDEN, "pass-expired", "Your pass has run out; join the line again."),
-        Refusal::PassUsed => (S::FORBIDDEN, "pass-used", "Your pass was used for a confirmed booking; join the line again."),
-        Refusal::IdReused => (S::UNPROCESSABLE_ENTITY, "id-reused", "This id names something with other content; make a new id."),
-        Refusal::SeatTaken(_) => (S::CONFLICT, "seat-taken", "Another buyer has these seats; choose others."),
-        Refusal::SoldOut => (S::CONFLICT, "sold-out", "Fewer seats are free than you asked for."),
-        Refusal::TooManySeats { .. } => (S::UNPROCESSABLE_ENTITY, "too-many-seats", "You may hold at most `seats_max` seats at once."),
-        Refusal::NotFound => (S::NOT_FOUND, "not-found", "There is no such thing here, or it is not yours."),
-        Refusal::HoldExpired => (S::GONE, "hold-expired", "The hold has run out or was released; choose seats again."),
+        Refusal::NoWaitingRoom => (
+            S::CONFLICT,
+            "no-waiting-room",
+            "This performance is sold without a waiting room; hold seats right away.",
+        ),
+        Refusal::NoPlace => (
+            S::NOT_FOUND,
+            "no-place",
+            "You have no place in this line; join it first.",
+        ),
+        Refusal::NotYourTurn { .. } => (
+            S::FORBIDDEN,
+            "not-your-turn",
+            "It is not your turn yet; ask again after `poll_after_ms`.",
+        ),
+        Refusal::TurnLapsed => (
+            S::GONE,
+            "turn-lapsed",
+            "Your turn has lapsed; join again for a new place at the end.",
+        ),
+        Refusal::PassRequired => (
+            S::FORBIDDEN,
+            "pass-required",
+            "Send your own valid pass for this performance as `Boxoffice-Pass`.",
+        ),
+        Refusal::PassExpired => (
+            S::FORBIDDEN,
+            "pass-expired",
+            "Your pass has run out; join the line again.",
+        ),
+        Refusal::PassUsed => (
+            S::FORBIDDEN,
+            "pass-used",
+            "Your pass was used for a confirmed booking; join the line again.",
+        ),
+        Refusal::IdReused => (
+            S::UNPROCESSABLE_ENTITY,
+            "id-reused",
+            "This id names something with other content; make a new id.",
+        ),
+        Refusal::SeatTaken(_) => (
+            S::CONFLICT,
+            "seat-taken",
+            "Another buyer has these seats; choose others.",
+        ),
+        Refusal::SoldOut => (
+            S::CONFLICT,
+            "sold-out",
+            "Fewer seats are free than you asked for.",
+        ),
+        Refusal::TooManySeats { .. } => (
+            S::UNPROCESSABLE_ENTITY,
+            "too-many-seats",
+            "You may hold at most `seats_max` seats at once.",
+        ),
+        Refusal::NotFound => (
+            S::NOT_FOUND,
+            "not-found",
+            "There is no such thing here, or it is not yours.",
+        ),
+        Refusal::HoldExpired => (
+            S::GONE,
+            "hold-expired",
+            "The hold has run out or was released; choose seats again.",
+        ),
         Refusal::HoldTaken => (S::CONFLICT, "hold-taken", "Another booking has this hold."),
-        Refusal::HoldInPayment => (S::CONFLICT, "hold-in-payment", "A booking of this hold is being paid; wait for its end."),
-        Refusal::NotConfirmed => (S::CONFLICT, "not-confirmed", "Only a confirmed booking can be cancelled."),
-        Refusal::PaymentDeclined => (S::CONFLICT, "payment-declined", "The payment was declined; pay again with a new booking_id."),
-        Refusal::PaymentFailed => (S::CONFLICT, "payment-failed", "The payment did not come about; pay again with a new booking_id."),
+        Refusal::HoldInPayment => (
+            S::CONFLICT,
+            "hold-in-payment",
+            "A booking of this hold is being paid; wait for its end.",
+        ),
+        Refusal::NotConfirmed => (
+            S::CONFLICT,
+            "not-confirmed",
+            "Only a confirmed booking can be cancelled.",
+        ),
+        Refusal::PaymentDeclined => (
+            S::CONFLICT,
+            "payment-declined",
+            "The payment was declined; pay again with a new booking_id.",
+        ),
+        Refusal::PaymentFailed => (
+            S::CONFLICT,
+            "payment-failed",
+            "The payment did not come about; pay again with a new booking_id.",
+        ),
     }
 }
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Busy { retry_after_s } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once, or a part is away; try the same again shortly.").retry(retry_after_s)
-            }
+            Failure::Busy { retry_after_s } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Too much at once, or a part is away; try the same again shortly.",
+            )
+            .retry(retry_after_s),
             Failure::Broken(inner) => Self::internal(inner),
         }
     }

@@ -37,7 +37,12 @@ impl Ticket {
     pub(crate) fn take(app: &App) -> Result<Self, Problem> {
         let permit = Arc::clone(&app.streams).try_acquire_owned();
         permit.map(|permit| Self { _permit: permit }).map_err(|_| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", "All live streams are in use; poll instead, or try again.").retry(5)
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too-many-streams",
+                "All live streams are in use; poll instead, or try again.",
+            )
+            .retry(5)
         })
     }
 }
@@ -52,17 +57,24 @@ pub(crate) trait Source: Send + 'static {
 pub(crate) fn respond<S: Source>(app: &App, ticket: Ticket, source: S) -> Response {
     let body = Body::from_stream(unfold(Some((source, ticket, app.shutdown.clone())), step));
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     let mut response = (headers, body).into_response();
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
 type Open<S> = (S, Ticket, watch::Receiver<bool>);
 
-async fn step<S: Source>(open: Option<Open<S>>) -> Option<(Result<Bytes, Infallible>, Option<Open<S>>)> {
+async fn step<S: Source>(
+    open: Option<Open<S>>,
+) -> Option<(Result<Bytes, Infallible>, Option<Open<S>>)> {
     let (mut source, ticket, mut shutdown) = open?;
     if *shutdown.borrow() {
         return Some((Ok(Bytes::from_static(COME_BACK)), None));
@@ -80,7 +92,11 @@ async fn step<S: Source>(open: Option<Open<S>>) -> Option<(Result<Bytes, Infalli
 pub(crate) fn event(name: &str, id: Option<&str>, data: &impl Serialize) -> Bytes {
     let data = serde_json::to_string(data).expect("our own bodies are JSON");
     let mut text = String::with_capacity(data.len() + 64);
-    for (field, value) in [("id", id), ("event", Some(name)), ("data", Some(data.as_str()))] {
+    for (field, value) in [
+        ("id", id),
+        ("event", Some(name)),
+        ("data", Some(data.as_str())),
+    ] {
         if let Some(value) = value {
             text.push_str(field);
             text.push_str(": ");
@@ -101,11 +117,19 @@ pub(crate) struct Shared {
 impl Shared {
     /// The performance's frames: the latest is there at once. The first listener starts `feed`, which ends by itself when the
     /// last one has gone: it is asked for the latest frame every `tick`.
-    pub(crate) fn listen(&self, id: PerformanceId, tick: Duration, mut frame: impl FnMut() -> Bytes + Send + 'static) -> Listener {
+    pub(crate) fn listen(
+        &self,
+        id: PerformanceId,
+        tick: Duration,
+        mut frame: impl FnMut() -> Bytes + Send + 'static,
+    ) -> Listener {
         let mut feeds = self.feeds.lock();
         if let Some(sender) = feeds.get(&id).and_then(Weak::upgrade) {
             let frames = sender.subscribe();
-            return Listener { frames, _feed: sender };
+            return Listener {
+                frames,
+                _feed: sender,
+            };
         }
         feeds.retain(|_, feed| feed.strong_count() > 0);
         let sender = Arc::new(watch::channel(frame()).0);
@@ -123,7 +147,10 @@ impl Shared {
                 });
             }
         });
-        Listener { frames: sender.subscribe(), _feed: sender }
+        Listener {
+            frames: sender.subscribe(),
+            _feed: sender,
+        }
     }
 }
 

@@ -67,7 +67,12 @@ pub(crate) struct PlaceBody {
 }
 
 /// The place as its fan is told.
-pub(crate) fn place_body(app: &App, performance: &Performance, account_id: AccountId, view: &PlaceView) -> PlaceBody {
+pub(crate) fn place_body(
+    app: &App,
+    performance: &Performance,
+    account_id: AccountId,
+    view: &PlaceView,
+) -> PlaceBody {
     let claims = claims(performance, account_id, view.number, Timestamp(0));
     let state = match view.stage {
         Stage::Lobby => "lobby",
@@ -85,46 +90,89 @@ pub(crate) fn place_body(app: &App, performance: &Performance, account_id: Accou
         ahead: view.ahead,
         eta_s: view.eta_s,
         poll_after_ms: view.poll_after_ms,
-        call_expires_at: view.expires_at.filter(|_| view.stage == Stage::Called).map(Time),
+        call_expires_at: view
+            .expires_at
+            .filter(|_| view.stage == Stage::Called)
+            .map(Time),
     }
 }
 
-fn claims(performance: &Performance, account_id: AccountId, number: u32, expires_at: Timestamp) -> Claims {
-    Claims { performance_id: performance.performance_id, epoch: performance.epoch, number, account_id, expires_at }
+fn claims(
+    performance: &Performance,
+    account_id: AccountId,
+    number: u32,
+    expires_at: Timestamp,
+) -> Claims {
+    Claims {
+        performance_id: performance.performance_id,
+        epoch: performance.epoch,
+        number,
+        account_id,
+        expires_at,
+    }
 }
 
 /// Takes a place in the line.
 ///
 /// The number is given once per account: a repeat finds the live place. After `lapsed` or `left` it is a new one at the end.
-#[utoipa::path(post, path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room", request_body = Nothing,
+#[utoipa::path(post, operation_id = "join_waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room", request_body = Nothing,
     params(("performance_id" = String, Path)), security(("bearer" = [])),
     responses((status = 201, body = PlaceBody, description = "A new place"), (status = 200, body = PlaceBody, description = "The place that is there already"),
         (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`"),
         (status = 409, description = "`not-open-yet` with `opens_at`; `no-waiting-room`"), (status = 410, description = "`sale-closed`"),
         (status = 503, description = "`busy`, with `Retry-After`")))]
-async fn join(State(app): State<App>, fan: Fan, Id(id): Id<PerformanceId>, Json(Nothing {}): Json<Nothing>) -> Result<Response, Problem> {
+async fn join(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<PerformanceId>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Response, Problem> {
     let performance = app.performance(id)?;
     let (view, new) = app.room.join(&performance, fan.account).await??;
-    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, axum::Json(place_body(&app, &performance, fan.account, &view))).into_response())
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((
+        status,
+        axum::Json(place_body(&app, &performance, fan.account, &view)),
+    )
+        .into_response())
 }
 
 /// The fan's own place.
-#[utoipa::path(get, path = "/api/v1/performances/{performance_id}/waiting-room/place", tag = "waiting room",
+#[utoipa::path(get, operation_id = "my_place", path = "/api/v1/performances/{performance_id}/waiting-room/place", tag = "waiting room",
     params(("performance_id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = PlaceBody), (status = 401, description = "`login-required`"), (status = 404, description = "`no-place`, `not-found`")))]
-async fn place(State(app): State<App>, fan: Fan, Id(id): Id<PerformanceId>) -> Result<axum::Json<PlaceBody>, Problem> {
+async fn place(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<PerformanceId>,
+) -> Result<axum::Json<PlaceBody>, Problem> {
     let performance = app.performance(id)?;
-    let view = app.room.place(&performance, fan.account).ok_or(Refusal::NoPlace)?;
-    Ok(axum::Json(place_body(&app, &performance, fan.account, &view)))
+    let view = app
+        .room
+        .place(&performance, fan.account)
+        .ok_or(Refusal::NoPlace)?;
+    Ok(axum::Json(place_body(
+        &app,
+        &performance,
+        fan.account,
+        &view,
+    )))
 }
 
 /// Gives the place up; a repeat is the same.
-#[utoipa::path(delete, path = "/api/v1/performances/{performance_id}/waiting-room/place", tag = "waiting room",
+#[utoipa::path(delete, operation_id = "leave_waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room/place", tag = "waiting room",
     params(("performance_id" = String, Path)), security(("bearer" = [])),
     responses((status = 204, description = "Given up"), (status = 401, description = "`login-required`"), (status = 404, description = "`no-place`, `not-found`"),
         (status = 503, description = "`busy`, with `Retry-After`")))]
-async fn leave(State(app): State<App>, fan: Fan, Id(id): Id<PerformanceId>) -> Result<StatusCode, Problem> {
+async fn leave(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<PerformanceId>,
+) -> Result<StatusCode, Problem> {
     let performance = app.performance(id)?;
     app.room.leave(&performance, fan.account).await??;
     Ok(StatusCode::NO_CONTENT)
@@ -158,7 +206,7 @@ pub(crate) fn sale_state(state: SaleState) -> &'static str {
 }
 
 /// How the line stands; at most a second old.
-#[utoipa::path(get, path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room",
+#[utoipa::path(get, operation_id = "waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room",
     params(("performance_id" = String, Path)),
     responses((status = 200, body = LineBody), (status = 404, description = "`not-found`")))]
 async fn line(State(app): State<App>, Id(id): Id<PerformanceId>) -> Result<Response, Problem> {
@@ -171,7 +219,14 @@ async fn line(State(app): State<App>, Id(id): Id<PerformanceId>) -> Result<Respo
         waiting: status.waiting,
         admit_per_s: status.rate_seen,
     };
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"))], axum::Json(body)).into_response())
+    Ok((
+        [(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=1"),
+        )],
+        axum::Json(body),
+    )
+        .into_response())
 }
 
 /// The right to enter.
@@ -184,35 +239,73 @@ struct PassBody {
 }
 
 /// Enters: a called fan takes a pass.
-#[utoipa::path(post, path = "/api/v1/performances/{performance_id}/passes", tag = "waiting room", request_body = Nothing,
+#[utoipa::path(post, operation_id = "take_pass", path = "/api/v1/performances/{performance_id}/passes", tag = "waiting room", request_body = Nothing,
     params(("performance_id" = String, Path)), security(("bearer" = [])),
     responses((status = 201, body = PassBody, description = "Entered"), (status = 200, body = PassBody, description = "Entered before; a pass of the same expiry"),
         (status = 401, description = "`login-required`"), (status = 403, description = "`not-your-turn` with `position` and `poll_after_ms`"),
         (status = 404, description = "`no-place`, `not-found`"), (status = 409, description = "`no-waiting-room`"),
         (status = 410, description = "`turn-lapsed`, `sale-closed`"), (status = 503, description = "`busy`, with `Retry-After`")))]
-async fn enter(State(app): State<App>, fan: Fan, Id(id): Id<PerformanceId>, Json(Nothing {}): Json<Nothing>) -> Result<Response, Problem> {
+async fn enter(
+    State(app): State<App>,
+    fan: Fan,
+    Id(id): Id<PerformanceId>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Response, Problem> {
     let performance = app.performance(id)?;
     let (number, expires_at, new) = app.room.enter(&performance, fan.account).await??;
-    let pass = app.signer.sign(Kind::Pass, &claims(&performance, fan.account, number, expires_at));
-    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, axum::Json(PassBody { pass, expires_at: Time(expires_at) })).into_response())
+    let pass = app.signer.sign(
+        Kind::Pass,
+        &claims(&performance, fan.account, number, expires_at),
+    );
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((
+        status,
+        axum::Json(PassBody {
+            pass,
+            expires_at: Time(expires_at),
+        }),
+    )
+        .into_response())
 }
 
 /// The line, live.
 ///
 /// `event: serving` {serving_counter, admit_per_s, state} to everyone and, with a login, `event: place` to this fan: both at once on
 /// connecting, then when they change.
-#[utoipa::path(get, path = "/api/v1/performances/{performance_id}/waiting-room/stream", tag = "waiting room",
+#[utoipa::path(get, operation_id = "waiting_room_stream", path = "/api/v1/performances/{performance_id}/waiting-room/stream", tag = "waiting room",
     params(("performance_id" = String, Path)), security((), ("bearer" = [])),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 401, description = "`login-required`: a token that is none"),
         (status = 404, description = "`not-found`"), (status = 503, description = "`too-many-streams`")))]
-async fn stream(State(app): State<App>, fan: Option<Fan>, Id(id): Id<PerformanceId>) -> Result<Response, Problem> {
+async fn stream(
+    State(app): State<App>,
+    fan: Option<Fan>,
+    Id(id): Id<PerformanceId>,
+) -> Result<Response, Problem> {
     let performance = app.performance(id)?;
     let ticket = Ticket::take(&app)?;
     let (feed_app, feed_performance) = (app.clone(), Arc::clone(&performance));
-    let frames = app.lines.0.listen(id, TICK, move || serving(&feed_app, &feed_performance));
-    let own = fan.map(|fan| Own { account: fan.account, happenings: app.live.listen(fan.account), last: None, sent_at: Instant::now() });
-    let source = LineStream { app: app.clone(), performance, frames, own, ready: Vec::new(), begun: false };
+    let frames = app
+        .lines
+        .0
+        .listen(id, TICK, move || serving(&feed_app, &feed_performance));
+    let own = fan.map(|fan| Own {
+        account: fan.account,
+        happenings: app.live.listen(fan.account),
+        last: None,
+        sent_at: Instant::now(),
+    });
+    let source = LineStream {
+        app: app.clone(),
+        performance,
+        frames,
+        own,
+        ready: Vec::new(),
+        begun: false,
+    };
     Ok(streams::respond(&app, ticket, source))
 }
 
@@ -227,7 +320,15 @@ fn serving(app: &App, performance: &Performance) -> Bytes {
     let status = app.room.status(performance);
     // Tenths are enough to look at; more would make every frame a new one.
     let admit_per_s = (status.rate_seen * 10.0).round() / 10.0;
-    streams::event("serving", None, &Serving { serving_counter: status.serving_counter, admit_per_s, state: sale_state(status.state) })
+    streams::event(
+        "serving",
+        None,
+        &Serving {
+            serving_counter: status.serving_counter,
+            admit_per_s,
+            state: sale_state(status.state),
+        },
+    )
 }
 
 /// What one listener of a line gets.
@@ -289,14 +390,20 @@ impl LineStream {
         let own = self.own.as_mut()?;
         let view = self.app.room.place(&self.performance, own.account)?;
         let news = own.last.is_none_or(|last| {
-            let waited = own.sent_at.elapsed().as_millis() >= u128::from(view.poll_after_ms.min(last.poll_after_ms));
-            (last.stage, last.number, last.expires_at) != (view.stage, view.number, view.expires_at) || (waited && last.position != view.position)
+            let waited = own.sent_at.elapsed().as_millis()
+                >= u128::from(view.poll_after_ms.min(last.poll_after_ms));
+            (last.stage, last.number, last.expires_at) != (view.stage, view.number, view.expires_at)
+                || (waited && last.position != view.position)
         });
         if !news {
             return None;
         }
         own.last = Some(view);
         own.sent_at = Instant::now();
-        Some(streams::event("place", None, &place_body(&self.app, &self.performance, own.account, &view)))
+        Some(streams::event(
+            "place",
+            None,
+            &place_body(&self.app, &self.performance, own.account, &view),
+        ))
     }
 }

@@ -16,7 +16,11 @@ const TIME_MAX_S: i64 = 253_370_764_800;
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let time = jiff::Timestamp::from_microsecond(self.0.0.clamp(TIME_MIN_S * 1_000_000, TIME_MAX_S * 1_000_000));
+        let time = jiff::Timestamp::from_microsecond(
+            self.0
+                .0
+                .clamp(TIME_MIN_S * 1_000_000, TIME_MAX_S * 1_000_000),
+        );
         serializer.collect_str(&time.map_err(serde::ser::Error::custom)?)
     }
 }
@@ -24,7 +28,8 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = || serde::de::Error::custom("not a time; write RFC 3339, such as 2026-11-23T12:00:00Z");
+        let wrong =
+            || serde::de::Error::custom("not a time; write RFC 3339, such as 2026-11-23T12:00:00Z");
         let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
         if !(TIME_MIN_S..=TIME_MAX_S).contains(&time.as_second()) {
             return Err(wrong());
@@ -47,18 +52,29 @@ pub(crate) struct MoneyBody {
 
 impl From<Money> for MoneyBody {
     fn from(money: Money) -> Self {
-        Self { amount_minor: money.amount_minor, currency: money.currency.as_str().to_owned() }
+        Self {
+            amount_minor: money.amount_minor,
+            currency: money.currency.as_str().to_owned(),
+        }
     }
 }
 
 impl MoneyBody {
     /// The amount, checked; the text names the field below `field`.
     pub(crate) fn check(&self, field: &str) -> Result<Money, String> {
-        let currency: Currency = self.currency.parse().map_err(|wrong| format!("{field}.currency: {wrong}"))?;
+        let currency: Currency = self
+            .currency
+            .parse()
+            .map_err(|wrong| format!("{field}.currency: {wrong}"))?;
         if !(0..=AMOUNT_MINOR_MAX).contains(&self.amount_minor) {
-            return Err(format!("{field}.amount_minor: must be 0 to {AMOUNT_MINOR_MAX}"));
+            return Err(format!(
+                "{field}.amount_minor: must be 0 to {AMOUNT_MINOR_MAX}"
+            ));
         }
-        Ok(Money { amount_minor: self.amount_minor, currency })
+        Ok(Money {
+            amount_minor: self.amount_minor,
+            currency,
+        })
     }
 }
 
@@ -72,6 +88,8 @@ pub(crate) struct Page<T> {
 }
 
 /// Tells "not given" from "given as null" in a change.
-pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

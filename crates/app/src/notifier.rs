@@ -1,7 +1,8 @@
 //! The notifier: tells fans that it is their turn, and what became of their bookings.
 //!
-//! Work comes as the store commits it, and again from the outbox when it was not ended. What was sent is recorded in the
-//! transaction that ends the work, so that nothing is told twice unless a crash falls between sending and recording.
+//! Work comes as the store commits it, and again from the outbox when it was not ended. What is to be sent is recorded in the
+//! transaction that ends the work, each attempt before it is made: a crash can repeat an attempt, but never lose a notice,
+//! and never repeat more often than the rules allow.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use boxoffice_adapters::live::{Happening, Live};
 use boxoffice_adapters::metrics::Metrics;
 use boxoffice_adapters::notify::{CONNECTIONS_MAX, Mailer, Message, link, notice_id};
 use boxoffice_adapters::performance::{Catalogue, Performance};
-use boxoffice_adapters::store::{Account, Notice, Store};
+use boxoffice_adapters::store::Account;
+use boxoffice_adapters::store::{ATTEMPT_S, Notice, Store};
 use boxoffice_core::booking::{Booking, BookingState, Work};
-use boxoffice_core::notice::{self, Attempt, Channel, Next, Reason};
+use boxoffice_core::notice::{self, Attempt, Channel, Next, Reason, UNCLEAR_MAX};
 use boxoffice_core::seating::{SeatNo, Spot};
 use boxoffice_core::{AccountId, BookingId, Money, PerformanceId, Timestamp};
 use parking_lot::Mutex;
@@ -26,8 +28,6 @@ use tokio::task::JoinSet;
 const BATCH_MAX: usize = 256;
 /// Batches under way at once, so that a slow mail server does not stand in the way of those who are told on a stream.
 const BATCHES_MAX: usize = 8;
-/// A work that was taken up so often without an end is given up: its fans may have been told that often.
-const TRIES_MAX: u32 = 3;
 /// How long news of a booking is of use, seconds.
 const BOOKING_USEFUL_S: u32 = 24 * 3_600;
 
@@ -57,20 +57,22 @@ struct Telling {
 
 impl Notifier {
     /// Tells what the store has just committed, until the queue closes.
-    pub(crate) async fn run(self, mut begun: mpsc::Receiver<(Work, u32)>) {
+    pub(crate) async fn run(self, mut begun: mpsc::Receiver<Work>) {
         let places = Arc::new(Semaphore::new(BATCHES_MAX));
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while begun.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let (notifier, mut works) = (self.clone(), std::mem::take(&mut batch));
-            works.retain(|(work, _)| notifier.under_way.lock().insert(work.clone()));
+            works.retain(|work| notifier.under_way.lock().insert(work.clone()));
             tokio::spawn(async move {
                 if let Err(failure) = notifier.tell(&works).await {
                     notifier.metrics.failure("notify");
                     tracing::warn!(%failure, "failed to tell fans; it is taken up again");
                 }
                 let mut under_way = notifier.under_way.lock();
-                for (work, _) in &works {
+                for work in &works {
                     under_way.remove(work);
                 }
                 drop((under_way, place));
@@ -78,35 +80,76 @@ impl Notifier {
         }
     }
 
-    async fn tell(&self, works: &[(Work, u32)]) -> Result<(), Failure> {
+    async fn tell(&self, works: &[Work]) -> Result<(), Failure> {
         let (mut tellings, mut done) = (Vec::new(), Vec::new());
-        for (work, tries) in works {
+        for work in works {
             match work {
                 Work::Call(performance, last) => {
                     done.push((work.clone(), None));
-                    if *tries <= TRIES_MAX {
-                        tellings.extend(self.called(*performance, *last).await?);
-                    }
+                    tellings.extend(self.called(*performance, *last).await?);
                 }
                 Work::TellBooking(id) => {
                     let booking = self.store.find_booking(*id).await?;
-                    done.push((work.clone(), booking.as_ref().map(|booking| booking.state.clone())));
-                    if *tries <= TRIES_MAX {
-                        tellings.extend(booking.and_then(|booking| self.of_booking(booking)));
-                    }
+                    done.push((
+                        work.clone(),
+                        booking.as_ref().map(|booking| booking.state.clone()),
+                    ));
+                    tellings.extend(booking.and_then(|booking| self.of_booking(booking)));
                 }
                 Work::Pay(_) | Work::Refund(_) => (),
             }
         }
-        let accounts = self.store.recipients(tellings.iter().map(|telling| telling.account).collect()).await?;
-        let mut sent = self.send_all(tellings, &accounts).await;
-        self.count(&mut sent);
-        self.store.record_notices(done, sent).await
+        let accounts = self
+            .store
+            .recipients(tellings.iter().map(|telling| telling.account).collect())
+            .await?;
+        let (mut recorded, mut to_send) = (Vec::new(), Vec::new());
+        for telling in &tellings {
+            let Some(account) = accounts.get(&telling.account) else {
+                continue;
+            };
+            let listening = self.live.is_listening(telling.account);
+            if listening {
+                self.tell_live(telling);
+            }
+            let Some(channel) = notice::channel(
+                telling.reason,
+                account.wishes,
+                listening,
+                self.mailer.channel(),
+            ) else {
+                continue;
+            };
+            let (notice, message) = (notice_of(telling, channel), self.message(telling, account));
+            match channel {
+                // A line in the log arrives at once, and twice does no harm: one record is enough.
+                Channel::Log => {
+                    let attempt = self.mailer.send(&message, self.clock.now()).await;
+                    recorded.push(self.after(notice, attempt));
+                }
+                Channel::Email => {
+                    recorded.push((
+                        notice.clone(),
+                        Next::RetryAt(self.clock.now().plus_s(ATTEMPT_S)),
+                    ));
+                    to_send.push((notice, message));
+                }
+            }
+        }
+        self.count(
+            recorded
+                .iter()
+                .filter(|(notice, _)| notice.channel == Channel::Log),
+        );
+        self.store.record_notices(done, recorded).await?;
+        self.send(to_send).await
     }
 
     /// Who is to be called by this admission; nobody once their slots are over.
     async fn called(&self, id: PerformanceId, last: u32) -> Result<Vec<Telling>, Failure> {
-        let Some(performance) = self.catalogue.performance(id) else { return Ok(Vec::new()) };
+        let Some(performance) = self.catalogue.performance(id) else {
+            return Ok(Vec::new());
+        };
         let called = self.store.called_by(id, performance.epoch, last).await?;
         let now = self.clock.now();
         let of_use = called.into_iter().filter(|called| now < called.expires_at);
@@ -142,61 +185,45 @@ impl Notifier {
         })
     }
 
-    /// Tells those who listen, and sends to the others what is to be sent; what became of each.
-    async fn send_all(&self, tellings: Vec<Telling>, accounts: &HashMap<AccountId, Account>) -> Vec<(Notice, Next)> {
+    /// Makes the recorded attempts, some at a time, and records what became of them.
+    async fn send(&self, to_send: Vec<(Notice, Message)>) -> Result<(), Failure> {
+        if to_send.is_empty() {
+            return Ok(());
+        }
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let (mut results, mut sending) = (Vec::new(), JoinSet::new());
-        for telling in tellings {
-            let Some(account) = accounts.get(&telling.account) else { continue };
-            let listening = self.live.is_listening(telling.account);
-            if listening {
-                self.tell_live(&telling);
-            }
-            let Some(channel) = notice::channel(telling.reason, account.wishes, listening, self.mailer.channel()) else { continue };
-            let (notice, message) = (self.notice(&telling, channel), self.message(&telling, account));
-            if channel == Channel::Log {
-                // Nothing to wait for: no task either.
-                let attempt = self.mailer.send(&message, self.clock.now()).await;
-                results.push(self.after(notice, attempt));
-                continue;
-            }
+        let mut sending = JoinSet::new();
+        for (notice, message) in to_send {
             let (notifier, places) = (self.clone(), Arc::clone(&places));
             sending.spawn(async move {
                 let _place = places.acquire_owned().await;
-                let attempt = notifier.mailer.send(&message, notifier.clock.now()).await;
+                let now = notifier.clock.now();
+                let of_use = now < notice.useful_until && notice.unclear <= UNCLEAR_MAX;
+                let attempt = if of_use {
+                    notifier.mailer.send(&message, now).await
+                } else {
+                    Attempt::Hopeless
+                };
                 notifier.after(notice, attempt)
             });
         }
+        let mut results = Vec::new();
         while let Some(result) = sending.join_next().await {
             results.extend(result.ok());
         }
-        results
+        self.count(results.iter());
+        self.store.update_notices(results).await
     }
 
     fn tell_live(&self, telling: &Telling) {
         let booking = telling.booking.as_ref().map(|booking| booking.booking_id);
         let id = telling.performance.performance_id;
-        self.live.tell(telling.account, &Happening::Notice(id, telling.reason, booking, telling.recorded_at));
+        self.live.tell(
+            telling.account,
+            &Happening::Notice(id, telling.reason, booking, telling.recorded_at),
+        );
         if telling.reason == Reason::YourTurn {
             self.metrics.notice("stream", "sent");
             self.observe(id, telling.recorded_at);
-        }
-    }
-
-    fn notice(&self, telling: &Telling, channel: Channel) -> Notice {
-        let booking = telling.booking.as_ref().map(|booking| booking.booking_id);
-        let performance = telling.performance.performance_id;
-        let subject = booking.map_or_else(|| performance.to_string(), |booking| booking.to_string());
-        Notice {
-            notice_id: notice_id(telling.account, telling.reason, &subject, telling.recorded_at),
-            account: telling.account,
-            performance,
-            reason: telling.reason,
-            booking,
-            channel,
-            tries: 0,
-            useful_until: telling.useful_until,
-            created_at: telling.recorded_at,
         }
     }
 
@@ -209,10 +236,22 @@ impl Notifier {
             reason: telling.reason,
             title: performance.event.title.clone(),
             starts_at: performance.starts_at,
-            url: link(&self.public_url, performance.performance_id, telling.reason, booking.map(|booking| booking.booking_id)),
+            url: link(
+                &self.public_url,
+                performance.performance_id,
+                telling.reason,
+                booking.map(|booking| booking.booking_id),
+            ),
             useful_until: (telling.reason == Reason::YourTurn).then_some(telling.useful_until),
-            seats: booking.iter().flat_map(|booking| &booking.seats).map(|seat| seat_line(performance, *seat)).collect(),
-            total: booking.map(|booking| Money { amount_minor: booking.total_minor, currency: performance.currency }),
+            seats: booking
+                .iter()
+                .flat_map(|booking| &booking.seats)
+                .map(|seat| seat_line(performance, *seat))
+                .collect(),
+            total: booking.map(|booking| Money {
+                amount_minor: booking.total_minor,
+                currency: performance.currency,
+            }),
             why: booking.and_then(|booking| match booking.state {
                 BookingState::Refused(why) => Some(why),
                 BookingState::Pending | BookingState::Confirmed | BookingState::Cancelled => None,
@@ -220,16 +259,23 @@ impl Notifier {
         }
     }
 
+    /// What follows an attempt; it counts as one that may have arrived only if that is so.
     fn after(&self, mut notice: Notice, attempt: Attempt) -> (Notice, Next) {
-        notice.tries += 1;
         let now = self.clock.now();
         // The id is as good as chance here: it spreads the retries of many notices.
         let jitter_ms = u64::from(notice.notice_id.0[15]) * 4;
-        let next = notice::after(attempt, notice.tries, notice.useful_until, jitter_ms, now);
+        let attempts = match attempt {
+            Attempt::Unclear => notice.unclear,
+            Attempt::Accepted | Attempt::NotSent | Attempt::Hopeless => {
+                notice.unclear -= 1;
+                notice.tries
+            }
+        };
+        let next = notice::after(attempt, attempts, notice.useful_until, jitter_ms, now);
         (notice, next)
     }
 
-    fn count(&self, results: &mut [(Notice, Next)]) {
+    fn count<'a>(&self, results: impl Iterator<Item = &'a (Notice, Next)>) {
         for (notice, next) in results {
             let channel = match notice.channel {
                 Channel::Log => "log",
@@ -251,9 +297,17 @@ impl Notifier {
 
     fn observe(&self, performance: PerformanceId, recorded_at: Timestamp) {
         let delay_us = self.clock.now().since_us(recorded_at);
-        #[expect(clippy::cast_precision_loss, reason = "a duration in seconds for a histogram")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a duration in seconds for a histogram"
+        )]
         self.metrics.notice_delay.observe(delay_us as f64 / 1e6);
-        self.store.count_notices(performance, 1, 0, &[u32::try_from(delay_us / 1_000).unwrap_or(u32::MAX)]);
+        self.store.count_notices(
+            performance,
+            1,
+            0,
+            &[u32::try_from(delay_us / 1_000).unwrap_or(u32::MAX)],
+        );
     }
 
     /// Sends again what is to be sent again, every second, until the process ends.
@@ -273,12 +327,27 @@ impl Notifier {
         if due.is_empty() {
             return Ok(());
         }
-        let accounts = self.store.recipients(due.iter().map(|notice| notice.account).collect()).await?;
+        let accounts = self
+            .store
+            .recipients(due.iter().map(|notice| notice.account).collect())
+            .await?;
         let bookings: Vec<BookingId> = due.iter().filter_map(|notice| notice.booking).collect();
-        let bookings: HashMap<_, _> = self.store.find_bookings(bookings).await?.into_iter().map(|booking| (booking.booking_id, booking)).collect();
-        let mut sending = JoinSet::new();
+        let bookings: HashMap<_, _> = self
+            .store
+            .find_bookings(bookings)
+            .await?
+            .into_iter()
+            .map(|booking| (booking.booking_id, booking))
+            .collect();
+        let mut to_send = Vec::with_capacity(due.len());
         for notice in due {
-            let Some((performance, account)) = self.catalogue.performance(notice.performance).zip(accounts.get(&notice.account)) else { continue };
+            let Some((performance, account)) = self
+                .catalogue
+                .performance(notice.performance)
+                .zip(accounts.get(&notice.account))
+            else {
+                continue;
+            };
             let telling = Telling {
                 account: notice.account,
                 performance,
@@ -287,27 +356,52 @@ impl Notifier {
                 recorded_at: notice.created_at,
                 useful_until: notice.useful_until,
             };
-            let (notifier, message) = (self.clone(), self.message(&telling, account));
-            sending.spawn(async move {
-                let attempt = notifier.mailer.send(&message, notifier.clock.now()).await;
-                notifier.after(notice, attempt)
-            });
+            let message = self.message(&telling, account);
+            to_send.push((notice, message));
         }
-        let mut results = Vec::new();
-        while let Some(result) = sending.join_next().await {
-            results.extend(result.ok());
-        }
-        self.count(&mut results);
-        self.store.update_notices(results).await
+        self.send(to_send).await
+    }
+}
+
+/// The notice for one telling, its first attempt under way.
+fn notice_of(telling: &Telling, channel: Channel) -> Notice {
+    let booking = telling.booking.as_ref().map(|booking| booking.booking_id);
+    let performance = telling.performance.performance_id;
+    let subject = booking.map_or_else(|| performance.to_string(), |booking| booking.to_string());
+    Notice {
+        notice_id: notice_id(
+            telling.account,
+            telling.reason,
+            &subject,
+            telling.recorded_at,
+        ),
+        account: telling.account,
+        performance,
+        reason: telling.reason,
+        booking,
+        channel,
+        tries: 1,
+        unclear: 1,
+        useful_until: telling.useful_until,
+        created_at: telling.recorded_at,
     }
 }
 
 /// A seat as a person reads it.
 fn seat_line(performance: &Performance, seat: SeatNo) -> String {
     let plan = performance.plan();
-    let section = |number: boxoffice_core::seating::SectionNo| &plan.sections()[usize::from(number.0)];
+    let section =
+        |number: boxoffice_core::seating::SectionNo| &plan.sections()[usize::from(number.0)];
     match plan.spot(seat) {
-        Spot::Seat { section: number, row, number: seat, .. } => format!("{}, row {row}, seat {seat}", section(number)),
-        Spot::Area { area, section: number } => format!("{}, {area}", section(number)),
+        Spot::Seat {
+            section: number,
+            row,
+            number: seat,
+            ..
+        } => format!("{}, row {row}, seat {seat}", section(number)),
+        Spot::Area {
+            area,
+            section: number,
+        } => format!("{}, {area}", section(number)),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use boxoffice_adapters::Failure;
 use boxoffice_adapters::clock::Clock;
 use boxoffice_adapters::live::Live;
 use boxoffice_adapters::metrics::Metrics;
@@ -12,9 +13,10 @@ use boxoffice_adapters::performance::Catalogue;
 use boxoffice_adapters::room::Room;
 use boxoffice_adapters::store::Store;
 use boxoffice_api::auth::{Auth, derive};
+use boxoffice_api::config::AuthConfig;
 use boxoffice_api::{App, Frames, Parts, serve};
-use boxoffice_core::booking::Work;
 use boxoffice_core::Timestamp;
+use boxoffice_core::booking::Work;
 use boxoffice_core::pass::Signer;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -34,17 +36,34 @@ const SWEEP_EVERY: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 struct Desk {
     worker: mpsc::Sender<Work>,
-    notifier: mpsc::Sender<(Work, u32)>,
+    notifier: mpsc::Sender<Work>,
 }
 
 impl Desk {
     /// Hands work to whoever does it. A full queue is no loss: the outbox has it.
-    fn hand(&self, work: Work, tries: u32) {
+    fn hand(&self, work: Work) {
         match work {
             Work::Pay(_) | Work::Refund(_) => drop(self.worker.try_send(work)),
-            Work::TellBooking(_) | Work::Call(..) => drop(self.notifier.try_send((work, tries))),
+            Work::TellBooking(_) | Work::Call(..) => drop(self.notifier.try_send(work)),
         }
     }
+}
+
+/// What everything in the process shares.
+#[derive(Clone)]
+struct Base {
+    store: Arc<Store>,
+    room: Arc<Room>,
+    catalogue: Arc<Catalogue>,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+}
+
+/// What the loops take their work from.
+struct Queues {
+    worker: mpsc::Receiver<Work>,
+    notifier: mpsc::Receiver<Work>,
 }
 
 /// Runs everything until the process is told to end.
@@ -52,53 +71,34 @@ impl Desk {
 /// # Errors
 /// What could not be started and why, as a sentence.
 pub(crate) async fn serve(config: Config) -> Result<(), String> {
-    let (clock, metrics, live) = (Arc::new(Clock::default()), Arc::new(Metrics::default()), Arc::new(Live::default()));
+    // The address first: a second start by mistake must not touch the store of the first.
+    let listener = serve::bind(config.listen)?;
+    let mailer = Mailer::from_url(config.notify.smtp_url.as_deref(), &config.notify.from)
+        .map_err(|fault| fault.to_string())?;
     let (to_worker, for_worker) = mpsc::channel(WORK_MAX);
     let (to_notifier, for_notifier) = mpsc::channel(WORK_MAX);
-    let desk = Desk { worker: to_worker, notifier: to_notifier };
-    let begun = desk.clone();
-    let store = Store::open(&config.store.url, Arc::clone(&clock), Arc::clone(&metrics), move |works: Vec<Work>| {
-        works.into_iter().for_each(|work| begun.hand(work, 0));
-    });
-    let store = Arc::new(store.map_err(|failure| failure.to_string())?);
-    let started = start(&config, &store, &clock, &metrics, &live).await;
-    let (catalogue, room, auth, signer) = started.map_err(|failure| failure.to_string())?;
-
-    let (provider, callbacks) = Provider::sandbox(Arc::clone(&store));
-    let worker = Worker {
-        store: Arc::clone(&store),
-        room: Arc::clone(&room),
-        live: Arc::clone(&live),
-        provider,
-        metrics: Arc::clone(&metrics),
-        clock: Arc::clone(&clock),
-    };
-    let mailer = Mailer::from_url(config.notify.smtp_url.as_deref(), &config.notify.from).map_err(|fault| fault.to_string())?;
-    let notifier = Notifier {
-        store: Arc::clone(&store),
-        catalogue: Arc::clone(&catalogue),
-        live: Arc::clone(&live),
-        mailer: Arc::new(mailer),
-        metrics: Arc::clone(&metrics),
-        clock: Arc::clone(&clock),
-        public_url: config.http.public_url.as_str().into(),
-        under_way: Arc::default(),
-    };
-    tokio::spawn(worker.clone().run(for_worker));
-    tokio::spawn(worker.listen(callbacks));
-    tokio::spawn(notifier.clone().run(for_notifier));
-    tokio::spawn(notifier.retry());
-    tokio::spawn(look_through(Arc::clone(&store), desk));
-    tokio::spawn(housekeeping(Arc::clone(&store), Arc::clone(&room), Arc::clone(&catalogue), Arc::clone(&live), Arc::clone(&metrics), Arc::clone(&clock)));
+    let (desk, queues) = (
+        Desk {
+            worker: to_worker,
+            notifier: to_notifier,
+        },
+        Queues {
+            worker: for_worker,
+            notifier: for_notifier,
+        },
+    );
+    let started = start(&config, &desk).await;
+    let (base, auth, signer) = started.map_err(|failure| failure.to_string())?;
+    spawn_loops(&base, &config, mailer, desk, queues);
 
     let (end, ending) = watch::channel(false);
     let parts = Parts {
-        store: Arc::clone(&store),
-        room,
-        catalogue: Arc::clone(&catalogue),
-        live,
-        metrics,
-        clock,
+        store: Arc::clone(&base.store),
+        room: base.room,
+        catalogue: Arc::clone(&base.catalogue),
+        live: base.live,
+        metrics: base.metrics,
+        clock: base.clock,
         signer,
         auth,
         http: config.http.clone(),
@@ -106,9 +106,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
         streams: Arc::new(Semaphore::new(config.http.streams_max)),
         lines: Frames::default(),
     };
-    let listener = serve::bind(config.listen)?;
-    let router = boxoffice_api::router(App::new(parts)).map_err(|why| format!("failed to write the OpenAPI document: {why}"))?;
-    setup::say_where_to_look(&config, &catalogue);
+    let router = boxoffice_api::router(App::new(parts))
+        .map_err(|why| format!("failed to write the OpenAPI document: {why}"))?;
+    setup::say_where_to_look(&config, &base.catalogue);
     tokio::spawn(async move {
         told_to_end().await;
         tracing::info!("ending: no new requests, streams are told to come back");
@@ -118,46 +118,108 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-type Started = (Arc<Catalogue>, Arc<Room>, Auth, Signer);
-
-/// Brings what is kept in memory up from the store; the first start makes what is missing.
-async fn start(
-    config: &Config,
-    store: &Arc<Store>,
-    clock: &Arc<Clock>,
-    metrics: &Arc<Metrics>,
-    live: &Arc<Live>,
-) -> Result<Started, boxoffice_adapters::Failure> {
+/// Opens the store and brings what is kept in memory up from it; the first start makes what is missing.
+async fn start(config: &Config, desk: &Desk) -> Result<(Base, Auth, Signer), Failure> {
+    let (clock, metrics) = (Arc::new(Clock::default()), Arc::new(Metrics::default()));
+    let live = Arc::new(Live::default());
+    let begun = desk.clone();
+    let hand_on = move |works: Vec<Work>| works.into_iter().for_each(|work| begun.hand(work));
+    let store = Store::open(
+        &config.store.url,
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+        hand_on,
+    )?;
+    let store = Arc::new(store);
     let catalogue = store.load(clock.now()).await?;
     store.restore_notice_counts().await?;
-    let secret = setup::secret(config, store).await?;
-    let auth_config = boxoffice_api::config::AuthConfig { secret: secret.clone(), ..config.auth.clone() };
+    let secret = setup::secret(config, &store).await?;
+    let auth_config = AuthConfig {
+        secret: secret.clone(),
+        ..config.auth.clone()
+    };
     // A session that ended longer ago has no access token that still lives.
     let since = Timestamp(clock.now().0 - i64::from(config.auth.access_ttl_s) * 1_000_000);
     let ended = store.sessions_ended_since(since).await?;
     let auth = Auth::new(&auth_config, ended)?;
     let signer = Signer::new(&derive(&secret, "pass"));
-    setup::first_start(config, store, &catalogue, &auth, clock).await?;
-    let room = Arc::new(Room::memory(Arc::clone(store), Arc::clone(clock), Arc::clone(live), Arc::clone(metrics)));
+    setup::first_start(config, &store, &catalogue, &auth, &clock).await?;
+    let room = Arc::new(Room::memory(
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        Arc::clone(&live),
+        Arc::clone(&metrics),
+        desk.notifier.clone(),
+    ));
     for performance in catalogue.performances(None) {
         room.open(&performance).await?;
     }
-    Ok((catalogue, room, auth, signer))
+    Ok((
+        Base {
+            store,
+            room,
+            catalogue,
+            live,
+            metrics,
+            clock,
+        },
+        auth,
+        signer,
+    ))
+}
+
+/// Starts the worker, the notifier and what looks after them.
+fn spawn_loops(base: &Base, config: &Config, mailer: Mailer, desk: Desk, queues: Queues) {
+    let (provider, callbacks) = Provider::sandbox(Arc::clone(&base.store));
+    let worker = Worker {
+        store: Arc::clone(&base.store),
+        room: Arc::clone(&base.room),
+        live: Arc::clone(&base.live),
+        provider,
+        metrics: Arc::clone(&base.metrics),
+        clock: Arc::clone(&base.clock),
+    };
+    let notifier = Notifier {
+        store: Arc::clone(&base.store),
+        catalogue: Arc::clone(&base.catalogue),
+        live: Arc::clone(&base.live),
+        mailer: Arc::new(mailer),
+        metrics: Arc::clone(&base.metrics),
+        clock: Arc::clone(&base.clock),
+        public_url: config.http.public_url.as_str().into(),
+        under_way: Arc::default(),
+    };
+    tokio::spawn(worker.clone().run(queues.worker));
+    tokio::spawn(worker.listen(callbacks));
+    tokio::spawn(notifier.clone().run(queues.notifier));
+    tokio::spawn(notifier.retry());
+    tokio::spawn(look_through(Arc::clone(&base.store), desk));
+    tokio::spawn(housekeeping(base.clone()));
 }
 
 /// Takes up what should be done by now and is not: after a crash, a silence, a failure.
 async fn look_through(store: Arc<Store>, desk: Desk) {
     loop {
         match store.take_due().await {
-            Ok(due) => due.into_iter().for_each(|(work, tries)| desk.hand(work, tries)),
-            Err(failure) => tracing::warn!(%failure, "failed to look through the outbox; the next look will"),
+            Ok(due) => due.into_iter().for_each(|work| desk.hand(work)),
+            Err(failure) => {
+                tracing::warn!(%failure, "failed to look through the outbox; the next look will")
+            }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
 /// Small things that time brings: expired holds, listeners that are gone, figures of the lines.
-async fn housekeeping(store: Arc<Store>, room: Arc<Room>, catalogue: Arc<Catalogue>, live: Arc<Live>, metrics: Arc<Metrics>, clock: Arc<Clock>) {
+async fn housekeeping(base: Base) {
+    let Base {
+        store,
+        room,
+        catalogue,
+        live,
+        metrics,
+        clock,
+    } = base;
     let mut round = 0_u64;
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
@@ -170,7 +232,11 @@ async fn housekeeping(store: Arc<Store>, room: Arc<Room>, catalogue: Arc<Catalog
             for performance in catalogue.performances(None) {
                 let status = room.status(&performance);
                 if status.queue_counter > 0 {
-                    metrics.room(&performance.performance_id.to_string(), status.waiting, status.serving_counter);
+                    metrics.room(
+                        &performance.performance_id.to_string(),
+                        status.waiting,
+                        status.serving_counter,
+                    );
                 }
             }
         }
@@ -180,7 +246,10 @@ async fn housekeeping(store: Arc<Store>, room: Arc<Room>, catalogue: Arc<Catalog
 /// Ends when the process is asked to end, by the terminal or by its supervisor.
 async fn told_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+    match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! {
                 _ = terminate.recv() => (),

@@ -46,7 +46,9 @@ impl Worker {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while begun.recv_many(&mut batch, BATCH_MAX).await > 0 {
             self.metrics.batch_size("worker", batch.len());
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             // What came while there was no place goes along.
             while batch.len() < BATCH_MAX
                 && let Ok(more) = begun.try_recv()
@@ -95,23 +97,37 @@ impl Worker {
             return Ok(());
         }
         let bookings = self.store.find_bookings(ids).await?;
-        let pending: Vec<&Booking> = bookings.iter().filter(|booking| booking.state == BookingState::Pending).collect();
-        let answers = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.charge(&pending)).await.map_err(|_| Failure::BUSY)??;
+        let pending: Vec<&Booking> = bookings
+            .iter()
+            .filter(|booking| booking.state == BookingState::Pending)
+            .collect();
+        let answers = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.charge(&pending))
+            .await
+            .map_err(|_| Failure::BUSY)??;
         let mut verdicts = Vec::with_capacity(answers.len());
+        let mut open = Vec::new();
         for (booking, answer) in pending.iter().zip(answers) {
-            let status = match answer {
-                ChargeAnswer::Said(status) => status,
-                ChargeAnswer::Silence => Status::Processing,
+            let step = match answer {
+                ChargeAnswer::Said(status) => {
+                    next_step(status, booking.give_up_at, self.clock.now())
+                }
+                ChargeAnswer::Silence => Step::AskAgain(self.clock.now().plus_s(ASK_AFTER_S)),
             };
-            match next_step(status, booking.give_up_at, self.clock.now()) {
+            match step {
                 Step::Settle(verdict) => verdicts.push((booking.booking_id, verdict)),
                 Step::Charge | Step::AskAgain(_) | Step::CallOff => {
-                    let until = self.clock.now().plus_s(ASK_AFTER_S);
-                    self.store.put_off(Work::Pay(booking.booking_id), until).await?;
+                    open.push((booking.booking_id, step))
                 }
             }
         }
-        self.settle(verdicts).await
+        self.settle(verdicts).await?;
+        for (booking, step) in open {
+            match step {
+                Step::AskAgain(at) => self.store.put_off(Work::Pay(booking), at).await?,
+                Step::Charge | Step::CallOff | Step::Settle(_) => self.ask(booking).await?,
+            }
+        }
+        Ok(())
     }
 
     async fn settle(&self, verdicts: Vec<(BookingId, Verdict)>) -> Result<(), Failure> {
@@ -135,7 +151,10 @@ impl Worker {
         match work {
             Work::Pay(booking) => self.ask(*booking).await,
             Work::Refund(booking) => {
-                let refunded = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.refund(*booking)).await.map_err(|_| Failure::BUSY)??;
+                let refunded =
+                    tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.refund(*booking))
+                        .await
+                        .map_err(|_| Failure::BUSY)??;
                 self.store.refunded(*booking, refunded).await
             }
             // The notifier's.
@@ -145,7 +164,9 @@ impl Worker {
 
     /// Asks the provider about a booking, and does what follows.
     async fn ask(&self, id: BookingId) -> Result<(), Failure> {
-        let Some(booking) = self.store.find_booking(id).await? else { return Ok(()) };
+        let Some(booking) = self.store.find_booking(id).await? else {
+            return Ok(());
+        };
         let asked = async {
             let status = self.provider.status(id).await?;
             match next_step(status, booking.give_up_at, self.clock.now()) {
@@ -157,7 +178,9 @@ impl Worker {
                 Step::AskAgain(_) | Step::Settle(_) => Ok(status),
             }
         };
-        let status = tokio::time::timeout(PROVIDER_TIMEOUT, asked).await.map_err(|_| Failure::BUSY)??;
+        let status = tokio::time::timeout(PROVIDER_TIMEOUT, asked)
+            .await
+            .map_err(|_| Failure::BUSY)??;
         match next_step(status, booking.give_up_at, self.clock.now()) {
             Step::Settle(verdict) => self.settle(vec![(id, verdict)]).await,
             Step::AskAgain(at) => self.store.put_off(Work::Pay(id), at).await,

@@ -299,7 +299,7 @@ pub fn cancel(
         HoldState::Confirmed(booking_id),
         "a confirmed booking has its hold"
     );
-    hold.state = HoldState::Released;
+    hold.state = HoldState::Returned(booking_id);
     booking.state = BookingState::Cancelled;
     booking.changed_at = now;
     changes.holds.push(booking.hold_id);

@@ -1,6 +1,6 @@
 //! A fan's temporary exclusive claim on seats.
 //!
-//! active ──a booking is accepted──▶ paying ──paid──▶ confirmed ──cancelled──▶ released
+//! active ──a booking is accepted──▶ paying ──paid──▶ confirmed ──the booking is cancelled──▶ returned
 //! paying ──refused──▶ active; active ──release──▶ released; an active hold whose time is over is expired.
 //!
 //! Keeps true: a seat belongs to at most one hold that keeps its seats; a hold gets all its seats or none; at
@@ -31,7 +31,9 @@ pub enum HoldState {
     Paying(BookingId),
     /// Sold by this booking.
     Confirmed(BookingId),
-    /// Given back, by the fan or by a cancelled booking.
+    /// Was sold by this booking, which was cancelled: keeps nothing, and still looks confirmed.
+    Returned(BookingId),
+    /// Given back by the fan.
     Released,
 }
 
@@ -80,7 +82,7 @@ impl Hold {
         match self.state {
             HoldState::Active => now < self.expires_at,
             HoldState::Paying(_) | HoldState::Confirmed(_) => true,
-            HoldState::Released => false,
+            HoldState::Released | HoldState::Returned(_) => false,
         }
     }
 
@@ -90,7 +92,7 @@ impl Hold {
         match self.state {
             HoldState::Active if now >= self.expires_at => HoldStage::Expired,
             HoldState::Active | HoldState::Paying(_) => HoldStage::Active,
-            HoldState::Confirmed(_) => HoldStage::Confirmed,
+            HoldState::Confirmed(_) | HoldState::Returned(_) => HoldStage::Confirmed,
             HoldState::Released => HoldStage::Released,
         }
     }
@@ -103,7 +105,9 @@ impl Hold {
         match self.state {
             HoldState::Active if now < self.expires_at => self.state = HoldState::Paying(booking),
             HoldState::Paying(payer) | HoldState::Confirmed(payer) if payer == booking => (),
-            HoldState::Paying(_) | HoldState::Confirmed(_) => return Err(Refusal::HoldTaken),
+            HoldState::Paying(_) | HoldState::Confirmed(_) | HoldState::Returned(_) => {
+                return Err(Refusal::HoldTaken);
+            }
             HoldState::Active | HoldState::Released => return Err(Refusal::HoldExpired),
         }
         Ok(())
@@ -122,6 +126,7 @@ impl Hold {
             HoldState::Active
             | HoldState::Paying(_)
             | HoldState::Confirmed(_)
+            | HoldState::Returned(_)
             | HoldState::Released => Err(Refusal::HoldTaken),
         }
     }
@@ -145,7 +150,7 @@ impl Hold {
             }
             HoldState::Released => Ok(false),
             HoldState::Paying(_) => Err(Refusal::HoldInPayment),
-            HoldState::Confirmed(_) => Err(Refusal::HoldTaken),
+            HoldState::Confirmed(_) | HoldState::Returned(_) => Err(Refusal::HoldTaken),
         }
     }
 }

@@ -369,6 +369,15 @@ impl WaitingRoom {
             self.gone.push();
             self.numbers.insert(*account, *number);
         }
+        for (number, expires_at) in &changes.entered {
+            self.set_state(
+                *number,
+                PlaceState::Entered {
+                    expires_at: *expires_at,
+                },
+                changes.now,
+            );
+        }
         for number in &changes.left {
             if *number > self.serving_counter {
                 self.gone.add(*number);
@@ -393,15 +402,6 @@ impl WaitingRoom {
             self.pace.called(
                 u32::try_from(admission.called.len()).expect("no more than places"),
                 admission.at,
-            );
-        }
-        for (number, expires_at) in &changes.entered {
-            self.set_state(
-                *number,
-                PlaceState::Entered {
-                    expires_at: *expires_at,
-                },
-                changes.now,
             );
         }
         for number in &changes.used {
@@ -641,16 +641,20 @@ impl<'a> Draft<'a> {
     }
 
     fn not_your_turn(&self, account: AccountId, sale: &Sale, policy: &AdmissionPolicy) -> Refusal {
-        match self.room.view(account, sale, policy, self.changes.now) {
-            Some(view) if !self.joined.contains_key(&account) => Refusal::NotYourTurn {
-                position: view.position,
-                poll_after_ms: view.poll_after_ms,
-            },
-            // Joined in this very batch.
-            Some(_) | None => Refusal::NotYourTurn {
-                position: self.room.waiting() + 1,
-                poll_after_ms: 1_000,
-            },
+        let (position, poll_after_ms) = match self.joined.get(&account) {
+            // Joined in this very batch: behind all who wait, and behind those before it in the batch.
+            Some(number) => (
+                self.room.waiting() + number - self.room.queue_counter(),
+                1_000,
+            ),
+            None => self
+                .room
+                .view(account, sale, policy, self.changes.now)
+                .map_or((1, 1_000), |view| (view.position, view.poll_after_ms)),
+        };
+        Refusal::NotYourTurn {
+            position,
+            poll_after_ms,
         }
     }
 }

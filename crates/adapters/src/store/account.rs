@@ -1055,6 +1055,15 @@ mod tests {
             Rotation::Refused,
             "run out"
         );
+        let shortened = SessionId([6; 16]);
+        at.store.create_session(shortened, &fan, 600).await.unwrap();
+        let rotated = at.store.rotate_session(shortened, 0, 0).await.unwrap();
+        assert!(matches!(rotated, Rotation::Good(_)), "{rotated:?}");
+        assert_eq!(
+            at.store.rotate_session(shortened, 1, 600).await.unwrap(),
+            Rotation::Refused,
+            "each rotation says anew until when"
+        );
         assert_eq!(at.store.sessions_ended_since(ended_at).await.unwrap(), []);
     }
 
@@ -1110,11 +1119,14 @@ mod tests {
                 .await
                 .unwrap()
         );
+        let theirs = DeviceId([30; 16]);
+        at.store.put_device(other, fcm(30)).await.unwrap();
+        assert!(!at.store.delete_device(FAN, theirs).await.unwrap());
         let expected: Vec<Device> = std::iter::once(moved).chain((3..=20).map(fcm)).collect();
         assert!(at.store.devices(FAN).await.unwrap() == expected);
         assert!(
             at.store.devices(other).await.unwrap()
-                == [device(1, DeviceAddress::Apns("theirs".to_owned()))]
+                == [device(1, DeviceAddress::Apns("theirs".to_owned())), fcm(30)]
         );
     }
 

@@ -11,7 +11,10 @@ use rusqlite::{Row, params};
 
 use super::hold::{load_holds, update_hold};
 use super::kept::Follows;
-use super::row::{Col, ids_from_bytes, ids_to_bytes, method_code, method_from, payment_code, payment_from, seats_from_bytes, seats_to_bytes, unknown};
+use super::row::{
+    Col, ids_from_bytes, ids_to_bytes, method_code, method_from, payment_code, payment_from,
+    seats_from_bytes, seats_to_bytes, unknown,
+};
 use super::sqlite::{Tx, expect_rows};
 use super::{Store, outbox};
 use crate::failure::Failure;
@@ -21,9 +24,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same request may be repeated.
-    pub async fn accept(&self, command: BookCommand) -> Result<Result<(Booking, bool), Refusal>, Failure> {
+    pub async fn accept(
+        &self,
+        command: BookCommand,
+    ) -> Result<Result<(Booking, bool), Refusal>, Failure> {
         let step = move |tx: &Tx<'_>| {
-            run(tx, &[command.booking_id], Some(command.hold_id), |rows| booking::accept(rows, &command, tx.now))
+            run(tx, &[command.booking_id], Some(command.hold_id), |rows| {
+                booking::accept(rows, &command, tx.now)
+            })
         };
         self.sqlite().write(step).await
     }
@@ -33,11 +41,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same batch may be repeated, it changes nothing twice.
-    pub async fn settle(&self, verdicts: Vec<(BookingId, Verdict)>) -> Result<Vec<Arc<Booking>>, Failure> {
+    pub async fn settle(
+        &self,
+        verdicts: Vec<(BookingId, Verdict)>,
+    ) -> Result<Vec<Arc<Booking>>, Failure> {
         let step = move |tx: &Tx<'_>| {
             let mut settled = Vec::with_capacity(verdicts.len());
             for (id, verdict) in &verdicts {
-                let decided = run(tx, &[*id], None, |rows| booking::settle(rows, *id, *verdict, tx.now, fresh))?;
+                let decided = run(tx, &[*id], None, |rows| {
+                    booking::settle(rows, *id, *verdict, tx.now, fresh)
+                })?;
                 settled.extend(decided.ok().map(Arc::new));
             }
             Ok(settled)
@@ -49,8 +62,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same request may be repeated.
-    pub async fn cancel(&self, account: AccountId, id: BookingId) -> Result<Result<Booking, Refusal>, Failure> {
-        self.sqlite().write(move |tx| run(tx, &[id], None, |rows| booking::cancel(rows, id, account, tx.now))).await
+    pub async fn cancel(
+        &self,
+        account: AccountId,
+        id: BookingId,
+    ) -> Result<Result<Booking, Refusal>, Failure> {
+        self.sqlite()
+            .write(move |tx| {
+                run(tx, &[id], None, |rows| {
+                    booking::cancel(rows, id, account, tx.now)
+                })
+            })
+            .await
     }
 
     /// Notes that a booking's money went back.
@@ -58,7 +81,12 @@ impl Store {
     /// # Errors
     /// [`Failure::Busy`]: it may be repeated.
     pub async fn refunded(&self, id: BookingId, refunded_minor: i64) -> Result<(), Failure> {
-        let step = move |tx: &Tx<'_>| run(tx, &[id], None, |rows| booking::refunded(rows, id, refunded_minor, tx.now)).map(|_| ());
+        let step = move |tx: &Tx<'_>| {
+            run(tx, &[id], None, |rows| {
+                booking::refunded(rows, id, refunded_minor, tx.now)
+            })
+            .map(|_| ())
+        };
         self.sqlite().write(step).await
     }
 
@@ -79,7 +107,11 @@ impl Store {
             let mut statement = rows.prepare_cached(SELECT_BOOKING)?;
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
-                found.extend(statement.query_map([Col(id)], read_booking)?.collect::<Result<Vec<_>, _>>()?);
+                found.extend(
+                    statement
+                        .query_map([Col(id)], read_booking)?
+                        .collect::<Result<Vec<_>, _>>()?,
+                );
             }
             Ok(found)
         };
@@ -90,17 +122,33 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.
-    pub async fn bookings_of(&self, account: AccountId, before: Option<BookingId>, limit: usize) -> Result<Vec<Booking>, Failure> {
+    pub async fn bookings_of(
+        &self,
+        account: AccountId,
+        before: Option<BookingId>,
+        limit: usize,
+    ) -> Result<Vec<Booking>, Failure> {
         let before = before.unwrap_or(BookingId([0xff; 16]));
-        self.list(SELECT_OF_ACCOUNT, Col(account), before, limit).await
+        self.list(SELECT_OF_ACCOUNT, Col(account), before, limit)
+            .await
     }
 
     /// Bookings that are not final, the smallest ids first, above `after`.
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.
-    pub async fn pending_bookings(&self, limit: usize, after: Option<BookingId>) -> Result<Vec<Booking>, Failure> {
-        self.list(SELECT_PENDING, 0_i64, after.unwrap_or(BookingId([0; 16])), limit).await
+    pub async fn pending_bookings(
+        &self,
+        limit: usize,
+        after: Option<BookingId>,
+    ) -> Result<Vec<Booking>, Failure> {
+        self.list(
+            SELECT_PENDING,
+            0_i64,
+            after.unwrap_or(BookingId([0; 16])),
+            limit,
+        )
+        .await
     }
 
     async fn list(
@@ -112,7 +160,9 @@ impl Store {
     ) -> Result<Vec<Booking>, Failure> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let read = move |rows: &rusqlite::Connection| {
-            rows.prepare_cached(sql)?.query_map(params![key, Col(cursor), limit], read_booking)?.collect::<Result<Vec<_>, _>>()
+            rows.prepare_cached(sql)?
+                .query_map(params![key, Col(cursor), limit], read_booking)?
+                .collect::<Result<Vec<_>, _>>()
         };
         self.sqlite().read(read).await
     }
@@ -124,10 +174,16 @@ impl Store {
     pub async fn find_ticket(&self, id: TicketId) -> Result<Option<(Ticket, Booking)>, Failure> {
         let read = move |rows: &rusqlite::Connection| {
             let mut statement = rows.prepare_cached(SELECT_TICKET)?;
-            let found = statement.query_map([Col(id)], read_ticket)?.next().transpose()?;
+            let found = statement
+                .query_map([Col(id)], read_ticket)?
+                .next()
+                .transpose()?;
             let Some(ticket) = found else { return Ok(None) };
             let mut statement = rows.prepare_cached(SELECT_BOOKING)?;
-            let booking = statement.query_map([Col(ticket.booking_id)], read_booking)?.next().transpose()?;
+            let booking = statement
+                .query_map([Col(ticket.booking_id)], read_booking)?
+                .next()
+                .transpose()?;
             Ok(booking.map(|booking| (ticket, booking)))
         };
         self.sqlite().read(read).await
@@ -135,7 +191,11 @@ impl Store {
 
     /// Bookings confirmed a second, over the last ten.
     #[must_use]
-    pub fn bookings_per_s(&self, performance: PerformanceId, now: boxoffice_core::Timestamp) -> f64 {
+    pub fn bookings_per_s(
+        &self,
+        performance: PerformanceId,
+        now: boxoffice_core::Timestamp,
+    ) -> f64 {
         self.sqlite().kept.bookings_per_s(performance, now)
     }
 }
@@ -149,14 +209,16 @@ const SELECT_PENDING: &str = "SELECT booking_id, hold_id, performance_id, accoun
      captured_minor, refunded_minor, tickets, accepted_at, give_up_at, changed_at FROM outbox JOIN bookings ON booking_id = subject \
      WHERE topic = ?1 AND subject > ?2 ORDER BY subject LIMIT ?3";
 const SELECT_STATE: &str = "SELECT state FROM bookings WHERE booking_id = ?1";
-const SELECT_TICKET: &str = "SELECT ticket_id, booking_id, performance_id, seat_no, code FROM tickets WHERE ticket_id = ?1";
+const SELECT_TICKET: &str =
+    "SELECT ticket_id, booking_id, performance_id, seat_no, code FROM tickets WHERE ticket_id = ?1";
 const INSERT_BOOKING: &str = "INSERT INTO bookings (booking_id, hold_id, performance_id, account_id, place, seats, total_minor, method, content, state, payment, \
      captured_minor, refunded_minor, tickets, accepted_at, give_up_at, changed_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 const UPDATE_BOOKING: &str = "UPDATE bookings SET state = ?2, payment = ?3, captured_minor = ?4, refunded_minor = ?5, tickets = ?6, changed_at = ?7 \
      WHERE booking_id = ?1 AND state = ?8 AND payment = ?9";
 const INSERT_TICKET: &str = "INSERT INTO tickets (ticket_id, booking_id, performance_id, seat_no, code) VALUES (?1, ?2, ?3, ?4, ?5)";
-const USE_PLACE: &str = "UPDATE places SET used_by = ?4 WHERE performance_id = ?1 AND epoch = ?2 AND number = ?3";
+const USE_PLACE: &str =
+    "UPDATE places SET used_by = ?4 WHERE performance_id = ?1 AND epoch = ?2 AND number = ?3";
 
 /// A ticket's id and code: the one place where tickets meet chance.
 fn fresh() -> (TicketId, TicketCode) {
@@ -174,9 +236,15 @@ fn run<T>(
 ) -> Result<Result<T, Refusal>, Failure> {
     let mut rows = BookingRows::default();
     for id in ids {
-        rows.bookings.extend(tx.one(SELECT_BOOKING, [Col(*id)], read_booking)?.map(|booking| (*id, booking)));
+        rows.bookings.extend(
+            tx.one(SELECT_BOOKING, [Col(*id)], read_booking)?
+                .map(|booking| (*id, booking)),
+        );
     }
-    let wanted: Vec<HoldId> = hold.into_iter().chain(rows.bookings.values().map(|booking| booking.hold_id)).collect();
+    let wanted: Vec<HoldId> = hold
+        .into_iter()
+        .chain(rows.bookings.values().map(|booking| booking.hold_id))
+        .collect();
     rows.holds = load_holds(tx, wanted)?;
     let before = (rows.bookings.clone(), rows.holds.clone());
     let decided = decide(&mut rows);
@@ -186,7 +254,10 @@ fn run<T>(
     Ok(decided)
 }
 
-type Before = (std::collections::BTreeMap<BookingId, Booking>, std::collections::BTreeMap<HoldId, boxoffice_core::hold::Hold>);
+type Before = (
+    std::collections::BTreeMap<BookingId, Booking>,
+    std::collections::BTreeMap<HoldId, boxoffice_core::hold::Hold>,
+);
 
 fn save(tx: &Tx<'_>, before: &Before, rows: &BookingRows) -> Result<(), Failure> {
     let changes = &rows.changes;
@@ -204,13 +275,26 @@ fn save(tx: &Tx<'_>, before: &Before, rows: &BookingRows) -> Result<(), Failure>
         }
     }
     for ticket in &changes.tickets {
-        let made = params![Col(ticket.ticket_id), Col(ticket.booking_id), Col(ticket.performance_id), ticket.seat.0, ticket.code.0];
+        let made = params![
+            Col(ticket.ticket_id),
+            Col(ticket.booking_id),
+            Col(ticket.performance_id),
+            ticket.seat.0,
+            ticket.code.0
+        ];
         expect_rows("insert ticket", tx.change(INSERT_TICKET, made)?, 1)?;
     }
     for (performance, number) in &changes.used {
-        let epoch = tx.kept.performance(*performance).map_or(1, |performance| performance.epoch);
+        let epoch = tx
+            .kept
+            .performance(*performance)
+            .map_or(1, |performance| performance.epoch);
         let by = changes.updated.first().copied().map(Col);
-        expect_rows("use place", tx.change(USE_PLACE, params![Col(*performance), epoch, number, by])?, 1)?;
+        expect_rows(
+            "use place",
+            tx.change(USE_PLACE, params![Col(*performance), epoch, number, by])?,
+            1,
+        )?;
     }
     for work in &changes.done {
         outbox::end(tx, work)?;
@@ -223,13 +307,17 @@ fn save(tx: &Tx<'_>, before: &Before, rows: &BookingRows) -> Result<(), Failure>
 
 /// What the picture and the counts make of a hold's new state.
 fn follow(tx: &Tx<'_>, hold: &boxoffice_core::hold::Hold, before: HoldState) {
-    let Some(performance) = tx.kept.performance(hold.performance_id) else { return };
+    let Some(performance) = tx.kept.performance(hold.performance_id) else {
+        return;
+    };
     let change = match (before, hold.state) {
         (HoldState::Active, HoldState::Paying(_)) => Follows::Paying(hold.hold_id, hold.expires_at),
-        (_, HoldState::Active) => Follows::Unpaid(hold.hold_id, hold.seats.clone(), hold.expires_at),
+        (_, HoldState::Active) => {
+            Follows::Unpaid(hold.hold_id, hold.seats.clone(), hold.expires_at)
+        }
         (_, HoldState::Confirmed(_)) => Follows::Sold(hold.seats.clone()),
-        (_, HoldState::Released) => Follows::Cancelled(hold.seats.clone()),
-        (_, HoldState::Paying(_)) => return,
+        (_, HoldState::Returned(_)) => Follows::Cancelled(hold.seats.clone()),
+        (_, HoldState::Paying(_) | HoldState::Released) => return,
     };
     tx.follow(&performance, change);
 }
@@ -272,7 +360,10 @@ fn update(tx: &Tx<'_>, booking: &Booking, before: &Booking) -> Result<(), Failur
     expect_rows("change booking", tx.change(UPDATE_BOOKING, changed)?, 1)?;
     if booking.state != before.state {
         let waited = booking.changed_at.since_us(booking.accepted_at);
-        #[expect(clippy::cast_precision_loss, reason = "a duration in seconds for a histogram")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a duration in seconds for a histogram"
+        )]
         let seconds = waited as f64 / 1e6;
         match booking.state {
             BookingState::Pending => (),

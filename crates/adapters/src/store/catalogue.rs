@@ -401,7 +401,7 @@ fn load_picture(
                 picture.set(seat, SeatState::Sold);
                 continue;
             }
-            3 => continue,
+            3 | 4 => continue,
             other => return Err(unknown("hold state", other)),
         };
         picture.set(seat, SeatState::Held);

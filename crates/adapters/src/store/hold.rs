@@ -49,16 +49,25 @@ impl Store {
         command: HoldCommand,
         ask: Ask,
     ) -> Result<Result<(Hold, bool), Refusal>, Failure> {
-        self.sqlite().write(move |tx| decide(tx, &performance, &command, &ask)).await
+        self.sqlite()
+            .write(move |tx| decide(tx, &performance, &command, &ask))
+            .await
     }
 
     /// The hold with this id, if it is this fan's.
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.
-    pub async fn find_hold(&self, account: AccountId, hold: HoldId) -> Result<Option<Hold>, Failure> {
+    pub async fn find_hold(
+        &self,
+        account: AccountId,
+        hold: HoldId,
+    ) -> Result<Option<Hold>, Failure> {
         let read = move |rows: &rusqlite::Connection| {
-            let mut found = rows.prepare_cached(SELECT_HOLD)?.query_map([Col(hold)], read_hold)?.collect::<Result<Vec<_>, _>>()?;
+            let mut found = rows
+                .prepare_cached(SELECT_HOLD)?
+                .query_map([Col(hold)], read_hold)?
+                .collect::<Result<Vec<_>, _>>()?;
             Ok(found.pop().filter(|hold| hold.account_id == account))
         };
         self.sqlite().read(read).await
@@ -68,8 +77,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure::Busy`]: the same request may be repeated.
-    pub async fn release(&self, account: AccountId, hold: HoldId) -> Result<Result<(), Refusal>, Failure> {
-        self.sqlite().write(move |tx| release(tx, account, hold)).await
+    pub async fn release(
+        &self,
+        account: AccountId,
+        hold: HoldId,
+    ) -> Result<Result<(), Refusal>, Failure> {
+        self.sqlite()
+            .write(move |tx| release(tx, account, hold))
+            .await
     }
 
     /// Frees the seats of expired holds in the picture; called a few times a second.
@@ -102,20 +117,36 @@ const SELECT_FAN: &str = "SELECT holds FROM fans WHERE performance_id = ?1 AND a
 const SELECT_MARKS: &str = "SELECT left_at IS NOT NULL, used_by IS NOT NULL FROM places WHERE performance_id = ?1 AND epoch = ?2 AND number = ?3 AND account_id = ?4";
 const INSERT_HOLD: &str = "INSERT INTO holds (hold_id, performance_id, account_id, place, seats, total_minor, content, created_at, expires_at, state) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)";
-const UPDATE_SEAT: &str = "UPDATE seats SET hold_id = ?4 WHERE performance_id = ?1 AND seat_no = ?2 AND hold_id IS ?3";
+const UPDATE_SEAT: &str =
+    "UPDATE seats SET hold_id = ?4 WHERE performance_id = ?1 AND seat_no = ?2 AND hold_id IS ?3";
 const UPSERT_FAN: &str = "INSERT INTO fans (performance_id, account_id, holds) VALUES (?1, ?2, ?3) \
      ON CONFLICT (performance_id, account_id) DO UPDATE SET holds = excluded.holds";
 const UPDATE_HOLD: &str = "UPDATE holds SET state = ?2, booking_id = ?3 WHERE hold_id = ?1 AND state = ?4 AND booking_id IS ?5";
 
-fn decide(tx: &Tx<'_>, performance: &Arc<Performance>, command: &HoldCommand, ask: &Ask) -> Result<Result<(Hold, bool), Refusal>, Failure> {
+fn decide(
+    tx: &Tx<'_>,
+    performance: &Arc<Performance>,
+    command: &HoldCommand,
+    ask: &Ask,
+) -> Result<Result<(Hold, bool), Refusal>, Failure> {
     tx.kept.sweep(tx.now);
     let mut rows = HoldRows::default();
     load_hold(tx, &mut rows, command.hold_id)?;
     let is_repeat = rows.holds.contains_key(&command.hold_id);
-    let chosen = if is_repeat || command.entry.is_err() { None } else { choose(tx, performance, ask) };
+    let chosen = if is_repeat || command.entry.is_err() {
+        None
+    } else {
+        choose(tx, performance, ask)
+    };
     let picked = chosen.is_some() && !matches!(ask, Ask::Seats(_));
     if !is_repeat {
-        load(tx, &mut rows, performance, command, chosen.as_deref().unwrap_or_default())?;
+        load(
+            tx,
+            &mut rows,
+            performance,
+            command,
+            chosen.as_deref().unwrap_or_default(),
+        )?;
     }
     let rules = performance.hold_rules();
     let price = |seat| performance.price_level(seat).amount_minor;
@@ -129,7 +160,10 @@ fn decide(tx: &Tx<'_>, performance: &Arc<Performance>, command: &HoldCommand, as
     };
     if !is_repeat {
         save(tx, &rows, &hold)?;
-        tx.follow(performance, Follows::Held(hold.hold_id, hold.seats.clone(), hold.expires_at));
+        tx.follow(
+            performance,
+            Follows::Held(hold.hold_id, hold.seats.clone(), hold.expires_at),
+        );
         tx.kept.metrics.hold("held");
     }
     Ok(Ok((hold, !is_repeat)))
@@ -139,29 +173,52 @@ fn choose(tx: &Tx<'_>, performance: &Arc<Performance>, ask: &Ask) -> Option<Vec<
     let seats = match ask {
         Ask::Seats(seats) => return Some(seats.clone()),
         Ask::Best(wanted) => performance.picture().choose_best(wanted)?,
-        Ask::Area(index, quantity) => performance.picture().choose_in_area(performance.plan().areas().get(*index)?, *quantity)?,
+        Ask::Area(index, quantity) => performance
+            .picture()
+            .choose_in_area(performance.plan().areas().get(*index)?, *quantity)?,
     };
     tx.pick(performance, &seats);
     Some(seats)
 }
 
-fn load(tx: &Tx<'_>, rows: &mut HoldRows, performance: &Performance, command: &HoldCommand, seats: &[SeatNo]) -> Result<(), Failure> {
+fn load(
+    tx: &Tx<'_>,
+    rows: &mut HoldRows,
+    performance: &Performance,
+    command: &HoldCommand,
+    seats: &[SeatNo],
+) -> Result<(), Failure> {
     let id = command.performance_id;
     if let Ok(Some(number)) = command.entry {
-        let marks = tx.one(SELECT_MARKS, params![Col(id), performance.epoch, number, Col(command.account_id)], |row| {
-            Ok(PlaceMarks { left: row.get(0)?, used: row.get(1)? })
-        })?;
+        let marks = tx.one(
+            SELECT_MARKS,
+            params![Col(id), performance.epoch, number, Col(command.account_id)],
+            |row| {
+                Ok(PlaceMarks {
+                    left: row.get(0)?,
+                    used: row.get(1)?,
+                })
+            },
+        )?;
         rows.places.extend(marks.map(|marks| ((id, number), marks)));
     }
-    let fans = tx.one(SELECT_FAN, params![Col(id), Col(command.account_id)], |row| row.get::<_, Vec<u8>>(0))?;
+    let fans = tx.one(
+        SELECT_FAN,
+        params![Col(id), Col(command.account_id)],
+        |row| row.get::<_, Vec<u8>>(0),
+    )?;
     let of_fan = ids_from_bytes(&fans.unwrap_or_default(), HoldId);
     for hold in &of_fan {
         load_hold(tx, rows, *hold)?;
     }
     rows.fans.insert((id, command.account_id), of_fan);
     for seat in seats {
-        let owner = tx.one(SELECT_SEAT, params![Col(id), seat.0], |row| row.get::<_, Option<Col<HoldId>>>(0))?;
-        let owner = owner.ok_or_else(|| Failure::Broken(format!("seat {} of {id} has no row", seat.0)))?.map(|Col(hold)| hold);
+        let owner = tx.one(SELECT_SEAT, params![Col(id), seat.0], |row| {
+            row.get::<_, Option<Col<HoldId>>>(0)
+        })?;
+        let owner = owner
+            .ok_or_else(|| Failure::Broken(format!("seat {} of {id} has no row", seat.0)))?
+            .map(|Col(hold)| hold);
         rows.seats.insert((id, *seat), owner);
         if let Some(hold) = owner {
             load_hold(tx, rows, hold)?;
@@ -172,7 +229,10 @@ fn load(tx: &Tx<'_>, rows: &mut HoldRows, performance: &Performance, command: &H
 
 fn load_hold(tx: &Tx<'_>, rows: &mut HoldRows, hold: HoldId) -> Result<(), Failure> {
     if !rows.holds.contains_key(&hold) {
-        rows.holds.extend(tx.one(SELECT_HOLD, [Col(hold)], read_hold)?.map(|found| (hold, found)));
+        rows.holds.extend(
+            tx.one(SELECT_HOLD, [Col(hold)], read_hold)?
+                .map(|found| (hold, found)),
+        );
     }
     Ok(())
 }
@@ -191,18 +251,31 @@ fn save(tx: &Tx<'_>, rows: &HoldRows, hold: &Hold) -> Result<(), Failure> {
     ];
     expect_rows("insert hold", tx.change(INSERT_HOLD, made)?, 1)?;
     for (performance, seat, from, to) in &rows.changes.seats {
-        let changed = tx.change(UPDATE_SEAT, params![Col(*performance), seat.0, from.map(Col), Col(*to)])?;
+        let changed = tx.change(
+            UPDATE_SEAT,
+            params![Col(*performance), seat.0, from.map(Col), Col(*to)],
+        )?;
         expect_rows("take seat", changed, 1)?;
     }
     for fan in &rows.changes.fans {
         let holds = rows.fans.get(fan).into_iter().flatten().map(|hold| hold.0);
-        expect_rows("note fan's hold", tx.change(UPSERT_FAN, params![Col(fan.0), Col(fan.1), ids_to_bytes(holds)])?, 1)?;
+        expect_rows(
+            "note fan's hold",
+            tx.change(
+                UPSERT_FAN,
+                params![Col(fan.0), Col(fan.1), ids_to_bytes(holds)],
+            )?,
+            1,
+        )?;
     }
     Ok(())
 }
 
 fn release(tx: &Tx<'_>, account: AccountId, id: HoldId) -> Result<Result<(), Refusal>, Failure> {
-    let Some(mut hold) = tx.one(SELECT_HOLD, [Col(id)], read_hold)?.filter(|hold| hold.account_id == account) else {
+    let Some(mut hold) = tx
+        .one(SELECT_HOLD, [Col(id)], read_hold)?
+        .filter(|hold| hold.account_id == account)
+    else {
         return Ok(Err(Refusal::NotFound));
     };
     let before = hold.state;
@@ -214,7 +287,10 @@ fn release(tx: &Tx<'_>, account: AccountId, id: HoldId) -> Result<Result<(), Ref
     if tx.now < hold.expires_at
         && let Some(performance) = tx.kept.performance(hold.performance_id)
     {
-        tx.follow(&performance, Follows::Released(id, hold.seats, hold.expires_at));
+        tx.follow(
+            &performance,
+            Follows::Released(id, hold.seats, hold.expires_at),
+        );
         tx.kept.metrics.hold("released");
     }
     Ok(Ok(()))
@@ -223,7 +299,16 @@ fn release(tx: &Tx<'_>, account: AccountId, id: HoldId) -> Result<Result<(), Ref
 /// Saves a hold's new state over the one that was loaded.
 pub(super) fn update_hold(tx: &Tx<'_>, hold: &Hold, before: HoldState) -> Result<(), Failure> {
     let ((state, booking), (old, old_booking)) = (state_columns(hold.state), state_columns(before));
-    let changed = tx.change(UPDATE_HOLD, params![Col(hold.hold_id), state, booking.map(Col), old, old_booking.map(Col)])?;
+    let changed = tx.change(
+        UPDATE_HOLD,
+        params![
+            Col(hold.hold_id),
+            state,
+            booking.map(Col),
+            old,
+            old_booking.map(Col)
+        ],
+    )?;
     expect_rows("change hold", changed, 1)
 }
 
@@ -233,6 +318,7 @@ fn state_columns(state: HoldState) -> (i64, Option<BookingId>) {
         HoldState::Paying(booking) => (1, Some(booking)),
         HoldState::Confirmed(booking) => (2, Some(booking)),
         HoldState::Released => (3, None),
+        HoldState::Returned(booking) => (4, Some(booking)),
     }
 }
 
@@ -244,6 +330,7 @@ pub(super) fn read_hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
         (1, Some(Col(booking))) => HoldState::Paying(booking),
         (2, Some(Col(booking))) => HoldState::Confirmed(booking),
         (3, _) => HoldState::Released,
+        (4, Some(Col(booking))) => HoldState::Returned(booking),
         (other, _) => return Err(unknown("hold state", other)),
     };
     Ok(Hold {
@@ -261,10 +348,16 @@ pub(super) fn read_hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
 }
 
 /// Holds by id, as the batches of bookings load them.
-pub(super) fn load_holds(tx: &Tx<'_>, ids: impl IntoIterator<Item = HoldId>) -> Result<BTreeMap<HoldId, Hold>, Failure> {
+pub(super) fn load_holds(
+    tx: &Tx<'_>,
+    ids: impl IntoIterator<Item = HoldId>,
+) -> Result<BTreeMap<HoldId, Hold>, Failure> {
     let mut holds = BTreeMap::new();
     for id in ids {
-        holds.extend(tx.one(SELECT_HOLD, [Col(id)], read_hold)?.map(|hold| (id, hold)));
+        holds.extend(
+            tx.one(SELECT_HOLD, [Col(id)], read_hold)?
+                .map(|hold| (id, hold)),
+        );
     }
     Ok(holds)
 }

@@ -61,7 +61,11 @@ struct Counts {
 
 impl Kept {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { catalogue: OnceLock::new(), metrics, state: Mutex::default() }
+        Self {
+            catalogue: OnceLock::new(),
+            metrics,
+            state: Mutex::default(),
+        }
     }
 
     pub(super) fn performance(&self, id: PerformanceId) -> Option<Arc<Performance>> {
@@ -69,11 +73,24 @@ impl Kept {
     }
 
     /// Adds a live hold found at the start; the picture has it already.
-    pub(super) fn restore(&self, performance: &Arc<Performance>, hold: HoldId, seats: Vec<SeatNo>, expires_at: Timestamp, paying: bool) {
+    pub(super) fn restore(
+        &self,
+        performance: &Arc<Performance>,
+        hold: HoldId,
+        seats: Vec<SeatNo>,
+        expires_at: Timestamp,
+        paying: bool,
+    ) {
         let mut state = self.state.lock();
-        state.counts.entry(performance.performance_id).or_default().live_holds += 1;
+        state
+            .counts
+            .entry(performance.performance_id)
+            .or_default()
+            .live_holds += 1;
         if !paying {
-            state.due.insert((expires_at, hold), (Arc::clone(performance), seats));
+            state
+                .due
+                .insert((expires_at, hold), (Arc::clone(performance), seats));
         }
     }
 
@@ -90,7 +107,11 @@ impl Kept {
 
     /// Whether a hold's time is over that is not swept yet.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.state.lock().due.first_key_value().is_some_and(|((at, _), _)| *at <= now)
+        self.state
+            .lock()
+            .due
+            .first_key_value()
+            .is_some_and(|((at, _), _)| *at <= now)
     }
 
     /// Follows a committed change.
@@ -101,13 +122,17 @@ impl Kept {
             Follows::Held(hold, seats, until) => {
                 mark(performance, &seats, SeatState::Held);
                 state.counts.entry(id).or_default().live_holds += 1;
-                state.due.insert((until, hold), (Arc::clone(performance), seats));
+                state
+                    .due
+                    .insert((until, hold), (Arc::clone(performance), seats));
             }
             Follows::Paying(hold, until) => {
                 state.due.remove(&(until, hold));
             }
             Follows::Unpaid(hold, seats, until) => {
-                state.due.insert((until, hold), (Arc::clone(performance), seats));
+                state
+                    .due
+                    .insert((until, hold), (Arc::clone(performance), seats));
             }
             Follows::Sold(seats) => {
                 mark(performance, &seats, SeatState::Sold);
@@ -118,7 +143,10 @@ impl Kept {
                     Some((last, count)) if *last == second => *count += 1,
                     Some(_) | None => confirmed.push_back((second, 1)),
                 }
-                while confirmed.front().is_some_and(|(at, _)| *at < second - RATE_S) {
+                while confirmed
+                    .front()
+                    .is_some_and(|(at, _)| *at < second - RATE_S)
+                {
                     confirmed.pop_front();
                 }
             }
@@ -133,19 +161,36 @@ impl Kept {
     }
 
     pub(super) fn live_holds(&self, id: PerformanceId) -> u32 {
-        self.state.lock().counts.get(&id).map_or(0, |counts| counts.live_holds)
+        self.state
+            .lock()
+            .counts
+            .get(&id)
+            .map_or(0, |counts| counts.live_holds)
     }
 
     pub(super) fn bookings_per_s(&self, id: PerformanceId, now: Timestamp) -> f64 {
         let second = now.0.div_euclid(1_000_000);
         let state = self.state.lock();
-        let recent = state.counts.get(&id).into_iter().flat_map(|counts| &counts.confirmed);
+        let recent = state
+            .counts
+            .get(&id)
+            .into_iter()
+            .flat_map(|counts| &counts.confirmed);
         // The second that is still running would always look slow.
-        let count: u32 = recent.filter(|(at, _)| (second - RATE_S..second).contains(at)).map(|(_, count)| count).sum();
+        let count: u32 = recent
+            .filter(|(at, _)| (second - RATE_S..second).contains(at))
+            .map(|(_, count)| count)
+            .sum();
         f64::from(count) / 10.0
     }
 
-    pub(super) fn count_notices(&self, id: PerformanceId, sent: u64, failed: u64, delays_ms: &[u32]) {
+    pub(super) fn count_notices(
+        &self,
+        id: PerformanceId,
+        sent: u64,
+        failed: u64,
+        delays_ms: &[u32],
+    ) {
         let mut state = self.state.lock();
         let counts = state.counts.entry(id).or_default();
         counts.notices.sent += sent;
@@ -164,11 +209,16 @@ impl Kept {
 
     pub(super) fn notice_counts(&self, id: PerformanceId) -> NoticeCounts {
         let state = self.state.lock();
-        let Some(counts) = state.counts.get(&id) else { return NoticeCounts::default() };
+        let Some(counts) = state.counts.get(&id) else {
+            return NoticeCounts::default();
+        };
         let mut delays: Vec<u32> = counts.delays_ms.iter().copied().collect();
         delays.sort_unstable();
         let at = (delays.len() * 95).div_ceil(100).saturating_sub(1);
-        NoticeCounts { p95_ms: delays.get(at).copied().map_or(0, u64::from), ..counts.notices }
+        NoticeCounts {
+            p95_ms: delays.get(at).copied().map_or(0, u64::from),
+            ..counts.notices
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Store, outbox};
 use crate::failure::Failure;
 
 /// While an attempt is under way nobody else makes one, seconds.
-const ATTEMPT_S: u32 = 60;
+pub const ATTEMPT_S: u32 = 60;
 
 /// A message to one fan by one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,10 @@ pub struct Notice {
     pub booking: Option<BookingId>,
     /// How it travels.
     pub channel: Channel,
-    /// Attempts made.
+    /// Attempts begun.
     pub tries: u32,
+    /// Of those, how many may have arrived: ended unclear, or under way.
+    pub unclear: u32,
     /// After which it is of no use.
     pub useful_until: Timestamp,
     /// When what it tells was recorded.
@@ -54,18 +56,19 @@ pub struct NoticeCounts {
     pub p95_ms: u64,
 }
 
-const INSERT: &str = "INSERT INTO notices (notice_id, account_id, performance_id, reason, booking_id, channel, state, tries, due_at, useful_until, created_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-const UPDATE: &str = "UPDATE notices SET state = ?2, tries = ?3, due_at = ?4 WHERE notice_id = ?1 AND state = 0";
-const SELECT_DUE: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, useful_until, created_at FROM notices \
+const INSERT: &str = "INSERT INTO notices (notice_id, account_id, performance_id, reason, booking_id, channel, state, tries, unclear, due_at, useful_until, created_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+const UPDATE: &str = "UPDATE notices SET state = ?2, tries = ?3, unclear = ?4, due_at = ?5 WHERE notice_id = ?1 AND state = 0";
+const SELECT_DUE: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, unclear, useful_until, created_at FROM notices \
      WHERE state = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
-const LEASE: &str = "UPDATE notices SET due_at = ?2 WHERE notice_id = ?1";
+const BEGIN: &str = "UPDATE notices SET tries = ?2, unclear = ?3, due_at = ?4 WHERE notice_id = ?1";
 const COUNT_DUE: &str = "SELECT EXISTS (SELECT 1 FROM notices WHERE state = 0 AND due_at <= ?1)";
-const SELECT_DEAD: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, useful_until, created_at FROM notices \
+const SELECT_DEAD: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, unclear, useful_until, created_at FROM notices \
      WHERE state = 2 AND notice_id > ?1 ORDER BY notice_id LIMIT ?2";
 const SELECT_STATE: &str = "SELECT state, performance_id FROM notices WHERE notice_id = ?1";
-const REVIVE: &str = "UPDATE notices SET state = 0, tries = 0, due_at = ?2, useful_until = ?3 WHERE notice_id = ?1 AND state = 2";
-const COUNTS: &str = "SELECT performance_id, state, count(*) FROM notices GROUP BY performance_id, state";
+const REVIVE: &str = "UPDATE notices SET state = 0, tries = 0, unclear = 0, due_at = ?2, useful_until = ?3 WHERE notice_id = ?1 AND state = 2";
+const COUNTS: &str =
+    "SELECT performance_id, state, count(*) FROM notices GROUP BY performance_id, state";
 
 impl Store {
     /// Ends work and records what became of its notices, so that a repeat of the work makes no second ones. A booking that
@@ -73,12 +76,21 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure`]: nothing is recorded; the work will be taken up again.
-    pub async fn record_notices(&self, done: Vec<(Work, Option<BookingState>)>, notices: Vec<(Notice, Next)>) -> Result<(), Failure> {
+    pub async fn record_notices(
+        &self,
+        done: Vec<(Work, Option<BookingState>)>,
+        notices: Vec<(Notice, Next)>,
+    ) -> Result<(), Failure> {
         let step = move |tx: &Tx<'_>| {
             for (work, told) in &done {
-                match (work, told) {
-                    (Work::TellBooking(booking), Some(told)) if !super::booking::is_still(tx, *booking, told)? => (),
-                    _ => drop(outbox::end(tx, work)?),
+                let changed = match (work, told) {
+                    (Work::TellBooking(booking), Some(told)) => {
+                        !super::booking::is_still(tx, *booking, told)?
+                    }
+                    _ => false,
+                };
+                if !changed {
+                    outbox::end(tx, work)?;
                 }
             }
             for (notice, next) in &notices {
@@ -97,28 +109,65 @@ impl Store {
         let step = move |tx: &Tx<'_>| {
             for (notice, next) in &notices {
                 let (state, due_at) = columns(*next);
-                expect_rows("change notice", tx.change(UPDATE, params![Col(notice.notice_id), state, notice.tries, Col(due_at)])?, 1)?;
+                expect_rows(
+                    "change notice",
+                    tx.change(
+                        UPDATE,
+                        params![
+                            Col(notice.notice_id),
+                            state,
+                            notice.tries,
+                            notice.unclear,
+                            Col(due_at)
+                        ],
+                    )?,
+                    1,
+                )?;
             }
             Ok(())
         };
         self.sqlite().write(step).await
     }
 
-    /// Notices whose next attempt is due; nobody else gets them for a minute.
+    /// Notices whose next attempt is due. The attempt is remembered before it is made, as one that may have arrived, so that
+    /// crashes cannot repeat it without end; nobody else gets them for a minute.
     ///
     /// # Errors
     /// [`Failure`]: the next call gets them.
     pub async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, Failure> {
-        let any = self.sqlite().read(move |rows| rows.prepare_cached(COUNT_DUE)?.query_row([Col(now)], |row| row.get::<_, bool>(0))).await?;
+        let any = self
+            .sqlite()
+            .read(move |rows| {
+                rows.prepare_cached(COUNT_DUE)?
+                    .query_row([Col(now)], |row| row.get::<_, bool>(0))
+            })
+            .await?;
         if !any {
             return Ok(Vec::new());
         }
         let step = move |tx: &Tx<'_>| {
-            let mut statement = tx.rows.prepare_cached(SELECT_DUE).map_err(super::sqlite::failure)?;
-            let due = statement.query_map(params![Col(tx.now), limit], read_notice).map_err(super::sqlite::failure)?;
-            let due = due.collect::<Result<Vec<_>, _>>().map_err(super::sqlite::failure)?;
-            for notice in &due {
-                tx.change(LEASE, params![Col(notice.notice_id), Col(tx.now.plus_s(ATTEMPT_S))])?;
+            let mut statement = tx
+                .rows
+                .prepare_cached(SELECT_DUE)
+                .map_err(super::sqlite::failure)?;
+            let due = statement
+                .query_map(params![Col(tx.now), limit], read_notice)
+                .map_err(super::sqlite::failure)?;
+            let mut due = due
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(super::sqlite::failure)?;
+            for notice in &mut due {
+                notice.tries += 1;
+                notice.unclear += 1;
+                tx.change(
+                    BEGIN,
+                    params![
+                        Col(notice.notice_id),
+                        notice.tries,
+                        notice.unclear,
+                        Col(tx.now.plus_s(ATTEMPT_S))
+                    ],
+                )?;
             }
             Ok(due)
         };
@@ -129,12 +178,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.
-    pub async fn dead_letters(&self, limit: usize, after: Option<NoticeId>) -> Result<Vec<DeadLetter>, Failure> {
+    pub async fn dead_letters(
+        &self,
+        limit: usize,
+        after: Option<NoticeId>,
+    ) -> Result<Vec<DeadLetter>, Failure> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let read = move |rows: &rusqlite::Connection| {
             let after = after.unwrap_or(NoticeId([0; 16]));
             let mut statement = rows.prepare_cached(SELECT_DEAD)?;
-            let dead = statement.query_map(params![Col(after), limit], |row| read_notice(row).map(|notice| DeadLetter { notice }))?;
+            let dead = statement.query_map(params![Col(after), limit], |row| {
+                read_notice(row).map(|notice| DeadLetter { notice })
+            })?;
             dead.collect()
         };
         self.sqlite().read(read).await
@@ -146,10 +201,24 @@ impl Store {
     /// [`Failure::Busy`]: it may be repeated.
     pub async fn resend(&self, id: NoticeId) -> Result<bool, Failure> {
         let step = move |tx: &Tx<'_>| {
-            let found = tx.one(SELECT_STATE, [Col(id)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Col<PerformanceId>>(1)?.0)))?;
-            let Some((state, performance)) = found else { return Ok(false) };
+            let found = tx.one(SELECT_STATE, [Col(id)], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, Col<PerformanceId>>(1)?.0,
+                ))
+            })?;
+            let Some((state, performance)) = found else {
+                return Ok(false);
+            };
             if state == 2 {
-                expect_rows("revive notice", tx.change(REVIVE, params![Col(id), Col(tx.now), Col(tx.now.plus_s(3_600))])?, 1)?;
+                expect_rows(
+                    "revive notice",
+                    tx.change(
+                        REVIVE,
+                        params![Col(id), Col(tx.now), Col(tx.now.plus_s(3_600))],
+                    )?,
+                    1,
+                )?;
                 tx.kept.revive_notice(performance);
             }
             Ok(state != 1)
@@ -158,8 +227,16 @@ impl Store {
     }
 
     /// Notes figures for the operator: accepted, dead, and the delays of the accepted ones in milliseconds.
-    pub fn count_notices(&self, performance: PerformanceId, sent: u64, failed: u64, delays_ms: &[u32]) {
-        self.sqlite().kept.count_notices(performance, sent, failed, delays_ms);
+    pub fn count_notices(
+        &self,
+        performance: PerformanceId,
+        sent: u64,
+        failed: u64,
+        delays_ms: &[u32],
+    ) {
+        self.sqlite()
+            .kept
+            .count_notices(performance, sent, failed, delays_ms);
     }
 
     /// How the notices of a performance went.
@@ -175,7 +252,13 @@ impl Store {
     pub async fn restore_notice_counts(&self) -> Result<(), Failure> {
         let read = |rows: &rusqlite::Connection| {
             let mut statement = rows.prepare_cached(COUNTS)?;
-            let counts = statement.query_map([], |row| Ok((row.get::<_, Col<PerformanceId>>(0)?.0, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?)))?;
+            let counts = statement.query_map([], |row| {
+                Ok((
+                    row.get::<_, Col<PerformanceId>>(0)?.0,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, u32>(2)?,
+                ))
+            })?;
             counts.collect::<Result<Vec<_>, _>>()
         };
         for (performance, state, count) in self.sqlite().read(read).await? {
@@ -200,6 +283,7 @@ fn insert(tx: &Tx<'_>, notice: &Notice, next: Next) -> Result<(), Failure> {
         channel_code(notice.channel),
         state,
         notice.tries,
+        notice.unclear,
         Col(due_at),
         Col(notice.useful_until),
         Col(notice.created_at),
@@ -252,7 +336,8 @@ fn read_notice(row: &Row<'_>) -> rusqlite::Result<Notice> {
         booking: row.get::<_, Option<Col<_>>>(4)?.map(|Col(booking)| booking),
         channel,
         tries: row.get(6)?,
-        useful_until: row.get::<_, Col<_>>(7)?.0,
-        created_at: row.get::<_, Col<_>>(8)?.0,
+        unclear: row.get(7)?,
+        useful_until: row.get::<_, Col<_>>(8)?.0,
+        created_at: row.get::<_, Col<_>>(9)?.0,
     })
 }

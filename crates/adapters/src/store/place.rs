@@ -37,15 +37,27 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure`]: nothing is remembered; the batch must not be applied.
-    pub async fn journal(&self, performance: PerformanceId, epoch: u32, changes: RoomChanges) -> Result<(), Failure> {
-        self.sqlite().write(move |tx| journal(tx, performance, epoch, &changes)).await
+    pub async fn journal(
+        &self,
+        performance: PerformanceId,
+        epoch: u32,
+        changes: RoomChanges,
+    ) -> Result<(), Failure> {
+        self.sqlite()
+            .write(move |tx| journal(tx, performance, epoch, &changes))
+            .await
     }
 
     /// A waiting room as the journal has it.
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.
-    pub async fn load_room(&self, performance: PerformanceId, epoch: u32, now: Timestamp) -> Result<WaitingRoom, Failure> {
+    pub async fn load_room(
+        &self,
+        performance: PerformanceId,
+        epoch: u32,
+        now: Timestamp,
+    ) -> Result<WaitingRoom, Failure> {
         let read = move |rows: &rusqlite::Connection| {
             let mut restore = Restore::default();
             let mut statement = rows.prepare_cached(SELECT_PLACES)?;
@@ -64,7 +76,12 @@ impl Store {
             let mut statement = rows.prepare_cached(SELECT_ADMISSIONS)?;
             let mut admissions = statement.query(params![Col(performance), epoch])?;
             while let Some(row) = admissions.next()? {
-                restore.admission(row.get(0)?, row.get(1)?, row.get::<_, Col<_>>(2)?.0, row.get::<_, Col<_>>(3)?.0);
+                restore.admission(
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get::<_, Col<_>>(2)?.0,
+                    row.get::<_, Col<_>>(3)?.0,
+                );
             }
             Ok(restore.finish(now))
         };
@@ -75,12 +92,22 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.
-    pub async fn called_by(&self, performance: PerformanceId, epoch: u32, last: u32) -> Result<Vec<Called>, Failure> {
+    pub async fn called_by(
+        &self,
+        performance: PerformanceId,
+        epoch: u32,
+        last: u32,
+    ) -> Result<Vec<Called>, Failure> {
         let read = move |rows: &rusqlite::Connection| {
             let mut statement = rows.prepare_cached(SELECT_CALLED)?;
             let called = statement.query_map(params![Col(performance), epoch, last], |row| {
-                let (account, at, expires_at): (Col<_>, Col<_>, Col<_>) = (row.get(0)?, row.get(2)?, row.get(3)?);
-                Ok(Called { account: account.0, at: at.0, expires_at: expires_at.0 })
+                let (account, at, expires_at): (Col<_>, Col<_>, Col<_>) =
+                    (row.get(0)?, row.get(2)?, row.get(3)?);
+                Ok(Called {
+                    account: account.0,
+                    at: at.0,
+                    expires_at: expires_at.0,
+                })
             })?;
             called.collect()
         };
@@ -88,16 +115,41 @@ impl Store {
     }
 }
 
-fn journal(tx: &Tx<'_>, performance: PerformanceId, epoch: u32, changes: &RoomChanges) -> Result<(), Failure> {
+fn journal(
+    tx: &Tx<'_>,
+    performance: PerformanceId,
+    epoch: u32,
+    changes: &RoomChanges,
+) -> Result<(), Failure> {
     for (number, account) in &changes.joined {
-        let made = params![Col(performance), epoch, number, Col(*account), Col(changes.now)];
+        let made = params![
+            Col(performance),
+            epoch,
+            number,
+            Col(*account),
+            Col(changes.now)
+        ];
         expect_rows("insert place", tx.change(INSERT_PLACE, made)?, 1)?;
     }
     for number in &changes.left {
-        expect_rows("leave place", tx.change(LEAVE_PLACE, params![Col(performance), epoch, number, Col(changes.now)])?, 1)?;
+        expect_rows(
+            "leave place",
+            tx.change(
+                LEAVE_PLACE,
+                params![Col(performance), epoch, number, Col(changes.now)],
+            )?,
+            1,
+        )?;
     }
     for (number, until) in &changes.entered {
-        expect_rows("enter place", tx.change(ENTER_PLACE, params![Col(performance), epoch, number, Col(*until)])?, 1)?;
+        expect_rows(
+            "enter place",
+            tx.change(
+                ENTER_PLACE,
+                params![Col(performance), epoch, number, Col(*until)],
+            )?,
+            1,
+        )?;
     }
     if let Some(admission) = &changes.admission {
         let called = admission.called.len();
@@ -111,7 +163,8 @@ fn journal(tx: &Tx<'_>, performance: PerformanceId, epoch: u32, changes: &RoomCh
             Col(admission.expires_at)
         ];
         expect_rows("insert admission", tx.change(INSERT_ADMISSION, made)?, 1)?;
-        outbox::begin(tx, &Work::Call(performance, admission.last))?;
+        // Handed on by the room, when those who are called see it: not before.
+        outbox::remember(tx, &Work::Call(performance, admission.last))?;
     }
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! Rows to values and back: the columns that need more than a cast.
 
-
-
+use boxoffice_core::Timestamp;
 use boxoffice_core::payment::{Method, Outcome, PaymentState};
 use boxoffice_core::seating::SeatNo;
-use boxoffice_core::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 /// A value as a column, for core types that must not know of SQL.
@@ -20,10 +18,27 @@ macro_rules! id_columns {
         }
     )*};
 }
-id_columns!(AccountId, BookingId, DeviceId, EventId, HoldId, NoticeId, PerformanceId, SessionId, TicketId, VenueId);
+id_columns!(
+    AccountId,
+    BookingId,
+    DeviceId,
+    EventId,
+    HoldId,
+    NoticeId,
+    PerformanceId,
+    SessionId,
+    TicketId,
+    VenueId
+);
 
 fn sixteen(value: ValueRef<'_>) -> FromSqlResult<[u8; 16]> {
-    value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidBlobSize { expected_size: 16, blob_size: value.as_blob().map_or(0, <[u8]>::len) })
+    value
+        .as_blob()?
+        .try_into()
+        .map_err(|_| FromSqlError::InvalidBlobSize {
+            expected_size: 16,
+            blob_size: value.as_blob().map_or(0, <[u8]>::len),
+        })
 }
 
 impl FromSql for Col<[u8; 16]> {
@@ -51,7 +66,12 @@ pub(super) fn seats_to_bytes(seats: &[SeatNo]) -> Vec<u8> {
 
 /// The seat numbers of a column.
 pub(super) fn seats_from_bytes(bytes: &[u8]) -> Vec<SeatNo> {
-    bytes.as_chunks::<4>().0.iter().map(|four| SeatNo(u32::from_le_bytes(*four))).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|four| SeatNo(u32::from_le_bytes(*four)))
+        .collect()
 }
 
 /// Ids as one column.
@@ -61,7 +81,12 @@ pub(super) fn ids_to_bytes(ids: impl IntoIterator<Item = [u8; 16]>) -> Vec<u8> {
 
 /// The ids of a column.
 pub(super) fn ids_from_bytes<T>(bytes: &[u8], make: impl Fn([u8; 16]) -> T) -> Vec<T> {
-    bytes.as_chunks::<16>().0.iter().map(|id| make(*id)).collect()
+    bytes
+        .as_chunks::<16>()
+        .0
+        .iter()
+        .map(|id| make(*id))
+        .collect()
 }
 
 pub(super) fn method_code(method: Method) -> i64 {
@@ -106,11 +131,18 @@ pub(super) fn payment_from(code: i64) -> rusqlite::Result<PaymentState> {
 
 /// A code that no version of ours writes.
 pub(super) fn unknown(what: &str, code: i64) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Integer, format!("unknown {what} {code}").into())
+    rusqlite::Error::FromSqlConversionFailure(
+        0,
+        rusqlite::types::Type::Integer,
+        format!("unknown {what} {code}").into(),
+    )
 }
 
 /// A text that no version of ours writes.
 pub(super) fn bad_text(what: &str, why: impl std::fmt::Display) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("bad {what}: {why}").into())
+    rusqlite::Error::FromSqlConversionFailure(
+        0,
+        rusqlite::types::Type::Text,
+        format!("bad {what}: {why}").into(),
+    )
 }
-

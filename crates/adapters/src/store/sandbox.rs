@@ -1,8 +1,8 @@
 //! The sandbox payment provider's ledger: what it knows, kept beside our own books in the same file, never in the same
 //! transaction.
 
-use boxoffice_core::payment::{self, ChargeAnswer, Outcome, SandboxPayment, Status};
 use boxoffice_core::BookingId;
+use boxoffice_core::payment::{self, ChargeAnswer, Outcome, SandboxPayment, Status};
 use rusqlite::{Row, params};
 
 use super::Store;
@@ -19,11 +19,15 @@ impl Store {
     ///
     /// # Errors
     /// [`Failure`]: it may or may not have done so; ask for the status.
-    pub(crate) async fn sandbox_charge(&self, charges: Vec<(BookingId, i64, Outcome)>) -> Result<Vec<ChargeAnswer>, Failure> {
+    pub(crate) async fn sandbox_charge(
+        &self,
+        charges: Vec<(BookingId, i64, Outcome)>,
+    ) -> Result<Vec<ChargeAnswer>, Failure> {
         let step = move |tx: &Tx<'_>| {
             let charge = |(booking, amount_minor, outcome): &(BookingId, i64, Outcome)| {
                 let known = find(tx, *booking)?;
-                let (payment, answer) = payment::sandbox_charge(known, *booking, *amount_minor, *outcome);
+                let (payment, answer) =
+                    payment::sandbox_charge(known, *booking, *amount_minor, *outcome);
                 if known != Some(payment) {
                     save(tx, &payment)?;
                 }
@@ -40,7 +44,11 @@ impl Store {
     /// [`Failure`] when it cannot be asked.
     pub(crate) async fn sandbox_status(&self, booking: BookingId) -> Result<Status, Failure> {
         let read = move |rows: &rusqlite::Connection| {
-            let found = rows.prepare_cached(SELECT)?.query_map([Col(booking)], read_payment)?.next().transpose()?;
+            let found = rows
+                .prepare_cached(SELECT)?
+                .query_map([Col(booking)], read_payment)?
+                .next()
+                .transpose()?;
             Ok(found.map_or(Status::Unknown, |payment| payment.status))
         };
         self.sqlite().read(read).await
@@ -65,12 +73,16 @@ impl Store {
     /// [`Failure`]: it may or may not have done so; asking again gives nothing back twice.
     pub(crate) async fn sandbox_refund(&self, booking: BookingId) -> Result<i64, Failure> {
         let step = move |tx: &Tx<'_>| {
-            let known = find(tx, booking)?.ok_or_else(|| Failure::Broken(format!("the sandbox knows no payment of booking {booking}")))?;
+            let known = find(tx, booking)?.ok_or_else(|| {
+                Failure::Broken(format!("the sandbox knows no payment of booking {booking}"))
+            })?;
             let payment = payment::sandbox_refund(known);
             save(tx, &payment)?;
             match payment.status {
                 Status::Captured { refunded_minor, .. } => Ok(refunded_minor),
-                Status::Unknown | Status::Processing | Status::Declined | Status::Cancelled => Ok(0),
+                Status::Unknown | Status::Processing | Status::Declined | Status::Cancelled => {
+                    Ok(0)
+                }
             }
         };
         self.sqlite().write(step).await
@@ -89,7 +101,16 @@ fn save(tx: &Tx<'_>, payment: &SandboxPayment) -> Result<(), Failure> {
         Status::Declined => (3, 0),
         Status::Cancelled => (4, 0),
     };
-    tx.change(UPSERT, params![Col(payment.booking_id), payment.amount_minor, status, refunded_minor]).map(|_| ())
+    tx.change(
+        UPSERT,
+        params![
+            Col(payment.booking_id),
+            payment.amount_minor,
+            status,
+            refunded_minor
+        ],
+    )
+    .map(|_| ())
 }
 
 fn read_payment(row: &Row<'_>) -> rusqlite::Result<SandboxPayment> {
@@ -97,10 +118,17 @@ fn read_payment(row: &Row<'_>) -> rusqlite::Result<SandboxPayment> {
     let status = match row.get(2)? {
         0 => Status::Unknown,
         1 => Status::Processing,
-        2 => Status::Captured { amount_minor, refunded_minor },
+        2 => Status::Captured {
+            amount_minor,
+            refunded_minor,
+        },
         3 => Status::Declined,
         4 => Status::Cancelled,
         other => return Err(unknown("sandbox status", other)),
     };
-    Ok(SandboxPayment { booking_id: row.get::<_, Col<_>>(0)?.0, amount_minor, status })
+    Ok(SandboxPayment {
+        booking_id: row.get::<_, Col<_>>(0)?.0,
+        amount_minor,
+        status,
+    })
 }

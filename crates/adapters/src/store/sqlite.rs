@@ -5,6 +5,7 @@
 //! transaction down; the others of that batch are then run one by one, so that it hurts nobody else.
 
 use std::cell::RefCell;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -58,13 +59,19 @@ struct Follow {
 impl Tx<'_> {
     /// What the picture and the counts follow once this is committed.
     pub(super) fn follow(&self, performance: &Arc<Performance>, change: Follows) {
-        self.follow.borrow_mut().changes.push((Arc::clone(performance), change));
+        self.follow
+            .borrow_mut()
+            .changes
+            .push((Arc::clone(performance), change));
     }
 
     /// Marks free seats as held right away, so that the next job of the batch picks others; taken back if the commit fails.
     pub(super) fn pick(&self, performance: &Arc<Performance>, seats: &[SeatNo]) {
         mark(performance, seats, SeatState::Held);
-        self.follow.borrow_mut().picked.push((Arc::clone(performance), seats.to_vec()));
+        self.follow
+            .borrow_mut()
+            .picked
+            .push((Arc::clone(performance), seats.to_vec()));
     }
 
     /// Takes the last pick back: the rules refused it.
@@ -80,8 +87,15 @@ impl Tx<'_> {
     }
 
     /// Runs a statement that changes rows.
-    pub(super) fn change(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Failure> {
-        self.rows.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(failure)
+    pub(super) fn change(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<usize, Failure> {
+        self.rows
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .map_err(failure)
     }
 
     /// Asks for one row, which may be missing.
@@ -91,7 +105,10 @@ impl Tx<'_> {
         params: impl rusqlite::Params,
         read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Failure> {
-        self.rows.prepare_cached(sql).and_then(|mut statement| statement.query_row(params, read).optional()).map_err(failure)
+        self.rows
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row(params, read).optional())
+            .map_err(failure)
     }
 }
 
@@ -114,8 +131,14 @@ impl<T: Send, F: FnMut(&Tx<'_>) -> Result<T, Failure> + Send> Job for Task<F, T>
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Failure>) {
-        let Self { work: _, result, reply } = *self;
-        let result = committed.and_then(|()| result.ok_or_else(|| Failure::Broken("a committed job has no result".to_owned())));
+        let Self {
+            work: _,
+            result,
+            reply,
+        } = *self;
+        let result = committed.and_then(|()| {
+            result.ok_or_else(|| Failure::Broken("a committed job has no result".to_owned()))
+        });
         // The client may have gone; the work stands all the same.
         let _ = reply.send(result);
     }
@@ -143,29 +166,56 @@ impl Sqlite {
         metrics: Arc<Metrics>,
         begun: impl Fn(Vec<Work>) + Send + 'static,
     ) -> Result<Self, Failure> {
-        let broken = |what: &str, why: &dyn std::fmt::Display| Failure::Broken(format!("failed to {what} {}: {why}", path.display()));
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let broken = |what: &str, why: &dyn std::fmt::Display| {
+            Failure::Broken(format!("failed to {what} {}: {why}", path.display()))
+        };
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             std::fs::create_dir_all(folder).map_err(|why| broken("make the folder of", &why))?;
         }
+        let lock = lock(path).map_err(|why| broken("lock", &why))?;
         let mut connection = connect(path).map_err(|why| broken("open", &why))?;
-        // One process owns the file: two would each believe their own memory.
-        connection.pragma_update(None, "locking_mode", "NORMAL").map_err(|why| broken("set up", &why))?;
-        migrations::runner().run(&mut connection).map_err(|why| broken("migrate", &why))?;
+        migrations::runner()
+            .run(&mut connection)
+            .map_err(|why| broken("migrate", &why))?;
         let kept = Arc::new(Kept::new(Arc::clone(&metrics)));
         let (writer, jobs) = sync_channel(QUEUE_MAX);
         let (readers, reads) = sync_channel::<Read>(READS_MAX);
         let reads = Arc::new(parking_lot::Mutex::new(reads));
         let mut threads = Vec::new();
         for number in 0..READERS {
-            let (connection, reads) = (connect(path).map_err(|why| broken("open", &why))?, Arc::clone(&reads));
-            connection.pragma_update(None, "query_only", true).map_err(|why| broken("set up", &why))?;
-            let thread = thread::Builder::new().name(format!("read-{number}")).spawn(move || read(&connection, &reads));
+            let (connection, reads) = (
+                connect(path).map_err(|why| broken("open", &why))?,
+                Arc::clone(&reads),
+            );
+            connection
+                .pragma_update(None, "query_only", true)
+                .map_err(|why| broken("set up", &why))?;
+            let thread = thread::Builder::new()
+                .name(format!("read-{number}"))
+                .spawn(move || read(&connection, &reads));
             threads.push(thread.map_err(|why| broken("start a reader of", &why))?);
         }
-        let mut writing = Writer { connection, clock, metrics, kept: Arc::clone(&kept), begun };
-        let thread = thread::Builder::new().name("write".to_owned()).spawn(move || writing.run(&jobs));
+        let mut writing = Writer {
+            _lock: lock,
+            connection,
+            clock,
+            metrics,
+            kept: Arc::clone(&kept),
+            begun,
+        };
+        let thread = thread::Builder::new()
+            .name("write".to_owned())
+            .spawn(move || writing.run(&jobs));
         threads.push(thread.map_err(|why| broken("start the writer of", &why))?);
-        Ok(Self { writer, readers, kept, threads: parking_lot::Mutex::new(threads) })
+        Ok(Self {
+            writer,
+            readers,
+            kept,
+            threads: parking_lot::Mutex::new(threads),
+        })
     }
 
     /// Runs a job in the next transaction; answered when that is durable.
@@ -174,10 +224,16 @@ impl Sqlite {
         work: impl FnMut(&Tx<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        let job: Box<dyn Job> = Box::new(Task { work, result: None, reply });
+        let job: Box<dyn Job> = Box::new(Task {
+            work,
+            result: None,
+            reply,
+        });
         self.writer.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Failure::BUSY,
-            TrySendError::Disconnected(_) => Failure::Broken("the store's writer has ended".to_owned()),
+            TrySendError::Disconnected(_) => {
+                Failure::Broken("the store's writer has ended".to_owned())
+            }
         })?;
         answer.await.map_err(|_| Failure::BUSY)?
     }
@@ -194,6 +250,29 @@ impl Sqlite {
         self.readers.try_send(read).map_err(|_| Failure::BUSY)?;
         answer.await.map_err(|_| Failure::BUSY)?
     }
+}
+
+/// One process owns the file: two would each believe their own memory. The file, its journal and this lock are for their
+/// owner's eyes only: they hold secrets.
+fn lock(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let open = |path: &Path| {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+    };
+    // SQLite gives its journal the rights of the file, so the file must be there first.
+    drop(open(path)?);
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = open(Path::new(&name))?;
+    lock.try_lock().map_err(|why| match why {
+        TryLockError::WouldBlock => std::io::Error::other("another boxoffice has it open; end that one, or give this one a file of its own by store.url"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -222,6 +301,8 @@ fn read(connection: &Connection, reads: &parking_lot::Mutex<Receiver<Read>>) {
 
 /// What the writer's thread works with.
 struct Writer<B> {
+    /// Held as long as the store is open.
+    _lock: File,
     connection: Connection,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
@@ -263,15 +344,27 @@ impl<B: Fn(Vec<Work>)> Writer<B> {
     }
 
     fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-        let run = |sql: &str| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(|_| ()).map_err(failure);
+        let run = |sql: &str| {
+            self.connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.execute([]))
+                .map(|_| ())
+                .map_err(failure)
+        };
         run("BEGIN IMMEDIATE")?;
-        let tx = Tx { rows: &self.connection, now: self.clock.now(), kept: &self.kept, follow: RefCell::default() };
+        let tx = Tx {
+            rows: &self.connection,
+            now: self.clock.now(),
+            kept: &self.kept,
+            follow: RefCell::default(),
+        };
         let decide = || batch.iter_mut().try_for_each(|job| job.run(&tx));
         // A broken invariant in one job must not take the writer down with it: the batch is rolled back like any failure.
-        let decided = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decide)).unwrap_or_else(|_| {
-            self.metrics.assertions_failed.inc();
-            Err(Failure::Broken("an invariant did not hold".to_owned()))
-        });
+        let decided = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decide))
+            .unwrap_or_else(|_| {
+                self.metrics.assertions_failed.inc();
+                Err(Failure::Broken("an invariant did not hold".to_owned()))
+            });
         let outcome = decided.and_then(|()| run("COMMIT"));
         let (now, follow) = (tx.now, tx.follow.into_inner());
         if let Err(failure) = outcome {
@@ -297,7 +390,13 @@ impl<B: Fn(Vec<Work>)> Writer<B> {
 pub(super) fn failure(error: rusqlite::Error) -> Failure {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly,
+        ) => {
             tracing::warn!(%error, "the store is away for the moment");
             Failure::BUSY
         }
@@ -307,13 +406,24 @@ pub(super) fn failure(error: rusqlite::Error) -> Failure {
 
 /// A row count that must be this; anything else means that the rows are not what the batch was decided on.
 pub(super) fn expect_rows(what: &str, changed: usize, expected: usize) -> Result<(), Failure> {
-    if changed == expected { Ok(()) } else { Err(Failure::Broken(format!("{what}: {changed} rows changed where {expected} must"))) }
+    if changed == expected {
+        Ok(())
+    } else {
+        Err(Failure::Broken(format!(
+            "{what}: {changed} rows changed where {expected} must"
+        )))
+    }
 }
 
 impl Sqlite {
     /// Lets the queue run empty and ends the threads. Nothing may be sent afterwards.
     pub(super) fn close(self) {
-        let Self { writer, readers, kept: _, threads } = self;
+        let Self {
+            writer,
+            readers,
+            kept: _,
+            threads,
+        } = self;
         drop((writer, readers));
         for thread in threads.into_inner() {
             let _ = thread.join();

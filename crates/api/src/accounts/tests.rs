@@ -32,7 +32,7 @@ fn each_is(fault: impl Fn(&str) -> Option<String>, good: &[&str], wrong: &[&str]
 }
 
 #[test]
-fn addresses_names_and_numbers_are_checked() {
+fn addresses_are_checked() {
     let long =
         |local: usize, label: usize| format!("{}@{}.com", "a".repeat(local), "b".repeat(label));
     let (fits, local, label) = (long(64, 63), long(65, 10), long(10, 64));
@@ -78,6 +78,10 @@ fn addresses_names_and_numbers_are_checked() {
         &over,
     ];
     each_is(email_fault, &good, &wrong);
+}
+
+#[test]
+fn names_and_numbers_are_checked() {
     let (fits, over) = ("민".repeat(100), "민".repeat(101));
     each_is(
         name_fault,
@@ -114,9 +118,18 @@ fn device(body: &Value) -> Result<DeviceAddress, String> {
     address(body)
 }
 
+fn subscription() -> Value {
+    json!({"endpoint": "https://push.example.com/x", "expirationTime": null, "keys": {"p256dh": "BNc_-x", "auth": "tBH"}})
+}
+
+fn device_is_refused(body: &Value, field: &str) {
+    let fault = device(body).err().unwrap_or_default();
+    assert!(fault.contains(field), "{body}: {fault}");
+}
+
 #[test]
 fn a_device_has_what_its_channel_needs_and_nothing_else() {
-    let subscription = json!({"endpoint": "https://push.example.com/x", "expirationTime": null, "keys": {"p256dh": "BNc_-x", "auth": "tBH"}});
+    let subscription = subscription();
     let kept =
         r#"{"endpoint":"https://push.example.com/x","keys":{"p256dh":"BNc_-x","auth":"tBH"}}"#;
     let is =
@@ -133,11 +146,6 @@ fn a_device_has_what_its_channel_needs_and_nothing_else() {
         json!({"channel": "web_push", "subscription": subscription}),
         DeviceAddress::WebPush(kept.to_owned()),
     );
-    let with = |pointer: &str, value: Value| {
-        let mut body = json!({"channel": "web_push", "subscription": subscription});
-        *body.pointer_mut(pointer).unwrap() = value;
-        body
-    };
     for (body, field) in [
         (json!({"channel": "fcm"}), "token"),
         (
@@ -164,6 +172,19 @@ fn a_device_has_what_its_channel_needs_and_nothing_else() {
             json!({"channel": "web_push", "token": "a", "subscription": subscription}),
             "token",
         ),
+    ] {
+        device_is_refused(&body, field);
+    }
+}
+
+#[test]
+fn a_subscription_is_one_that_a_browser_gives() {
+    let with = |pointer: &str, value: Value| {
+        let mut body = json!({"channel": "web_push", "subscription": subscription()});
+        *body.pointer_mut(pointer).unwrap() = value;
+        body
+    };
+    for (body, field) in [
         (
             with("/subscription/endpoint", json!("http://push.example.com")),
             "subscription.endpoint",
@@ -201,8 +222,7 @@ fn a_device_has_what_its_channel_needs_and_nothing_else() {
         ),
         (with("/subscription/keys", json!({"p256dh": "a"})), "auth"),
     ] {
-        let fault = device(&body).err().unwrap_or_default();
-        assert!(fault.contains(field), "{body}: {fault}");
+        device_is_refused(&body, field);
     }
 }
 
@@ -285,6 +305,7 @@ impl Server {
                 Arc::clone(&clock),
                 Arc::clone(&live),
                 Arc::clone(&metrics),
+                tokio::sync::mpsc::channel(1).0,
             )),
             store,
             catalogue: Arc::new(Catalogue::default()),
@@ -375,7 +396,7 @@ fn code(status: u16, code: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn an_account_is_made_once_and_says_who_it_is() {
+async fn an_account_is_made_once() {
     let server = Server::new();
     let new =
         json!({"email": "Minji@Example.com", "password": "correct horse", "name": "Kim Minji"});
@@ -424,11 +445,18 @@ async fn an_account_is_made_once_and_says_who_it_is() {
             "{body}"
         );
     }
-    let session = server.login("MINJI@example.com").await;
-    let me = json!({"account_id": account_id, "email": "Minji@Example.com", "name": "Kim Minji", "locale": "en", "phone": null,
+    server.login("MINJI@example.com").await;
+}
+
+#[tokio::test]
+async fn an_account_says_who_it_is_and_changes() {
+    let server = Server::new();
+    let session = server.fan().await;
+    let account_id = server.me(&session).await.1["account_id"].clone();
+    let me = json!({"account_id": account_id, "email": "minji@example.com", "name": "Kim Minji", "locale": "ko", "phone": null,
         "notices": {"push": true, "email": true, "sms": false}, "role": "fan"});
     assert_eq!(server.me(&session).await, (200, me));
-    let change = json!({"locale": "ko", "phone": "010-1234-5678", "notices": {"email": false}});
+    let change = json!({"locale": "en", "phone": "010-1234-5678", "notices": {"email": false}});
     let (status, me) = server
         .ask(
             "PATCH",
@@ -441,7 +469,7 @@ async fn an_account_is_made_once_and_says_who_it_is() {
         (status, &me["locale"], &me["phone"], &me["name"]),
         (
             200,
-            &json!("ko"),
+            &json!("en"),
             &json!("010-1234-5678"),
             &json!("Kim Minji")
         )
@@ -658,7 +686,16 @@ async fn devices_come_and_go() {
             "{wrong}"
         );
     }
-    for number in 3..=20 {
+}
+
+#[tokio::test]
+async fn an_account_has_at_most_twenty_devices() {
+    let server = Server::new();
+    let session = server.fan().await;
+    let token = session["access_token"].as_str().unwrap();
+    let path = |number: u32| format!("/devices/00000000-0000-4000-8000-0000000000{number:02}");
+    let fcm = json!({"channel": "fcm", "token": "f:1"});
+    for number in 1..=20 {
         assert_eq!(
             server.ask("PUT", &path(number), token, fcm.clone()).await.0,
             201

@@ -1,3 +1,5 @@
+//! The picture of the seats over HTTP: bodies, versions, frames.
+
 use axum::http::HeaderValue;
 use boxoffice_adapters::performance::{Event, NewPerformance, PriceLevel, Rules, Venue};
 use boxoffice_core::hold::HoldPolicy;

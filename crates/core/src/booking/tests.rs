@@ -200,6 +200,15 @@ fn a_cancelled_booking_is_refunded_once_and_its_seats_are_free() {
     let first = cancel(&mut rows, id(1), FAN, at(3)).unwrap();
     assert_eq!(cancel(&mut rows, id(1), FAN, at(4)), Ok(first));
     assert!(!rows.holds[&HOLD].keeps_seats(at(4)));
+    assert_eq!(
+        rows.holds[&HOLD].stage(at(4)),
+        crate::hold::HoldStage::Confirmed,
+        "a final state stays what was seen"
+    );
+    assert_eq!(
+        accept(&mut rows, &command(2), at(4)),
+        Err(Refusal::HoldTaken)
+    );
     assert_eq!(refunded(&mut rows, id(1), 200, at(5)), Ok(true));
     assert_eq!(refunded(&mut rows, id(1), 200, at(6)), Ok(false));
     assert_eq!(rows.bookings[&id(1)].refunded_minor, 200);

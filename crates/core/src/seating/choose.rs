@@ -155,8 +155,12 @@ impl Availability {
         if let Some(window) = self.best_window(group, quantity) {
             return Some((window.first..window.first + quantity).collect());
         }
-        let stretch_len = |&(_, stretch): &(u32, u32)| self.plan.layout.stretches[stretch as usize].slots.len();
-        let fits_a_row = group.order.iter().any(|stretch| stretch_len(stretch) >= quantity);
+        let stretch_len =
+            |&(_, stretch): &(u32, u32)| self.plan.layout.stretches[stretch as usize].slots.len();
+        let fits_a_row = group
+            .order
+            .iter()
+            .any(|stretch| stretch_len(stretch) >= quantity);
         // Whoever asks to sit together and could, were the seats free, must not be given seats apart.
         (!fits_a_row).then(|| self.split(group, quantity))
     }

@@ -45,9 +45,11 @@ impl SeatingPlan {
         let [name, zones, categories, size] =
             object(&ROOT, raw, ["name", "zones", "categories", "size"])?;
         let mut draft = Draft::default();
-        let at = ROOT.field("name");
-        let name = text(&at, required(&at, name)?)?;
-        size_of_drawing(&ROOT.field("size"), size)?;
+        // Name, size and categories only say how the plan is drawn: they are checked where they are given.
+        let name = name.map_or(Ok(String::new()), |name| text(&ROOT.field("name"), name))?;
+        if let Some(size) = size {
+            size_of_drawing(&ROOT.field("size"), size)?;
+        }
         let at = ROOT.field("zones");
         for (number, zone) in items(&at, required(&at, zones)?, SECTIONS_MAX)?
             .into_iter()
@@ -55,9 +57,9 @@ impl SeatingPlan {
         {
             draft.read_zone(&at.item(number), zone)?;
         }
-        let at = ROOT.field("categories");
-        let categories = read_categories(&at, required(&at, categories)?)?;
-        draft.check_categories(&categories)?;
+        if let Some(categories) = categories {
+            draft.check_categories(&read_categories(&ROOT.field("categories"), categories)?)?;
+        }
         let by_guid = draft.sort_guids()?;
         let areas = draft.read_areas(areas)?;
         if draft.seats.is_empty() && areas.is_empty() {
@@ -109,7 +111,10 @@ impl Draft {
             )));
         }
         let section = self.section(name);
-        let origin = required_point(&at.field("position"), position)?;
+        let origin = match position {
+            Some(position) => point(&at.field("position"), position)?,
+            None => Point { x: 0.0, y: 0.0 },
+        };
         if let Some(areas) = areas {
             items(&at.field("areas"), areas, SEATS_MAX as usize)?; // Drawings: only that they are a list.
         }
@@ -329,8 +334,8 @@ fn read_categories(at: &At, raw: &RawValue) -> Result<BTreeSet<String>, PlanFaul
     names.collect()
 }
 
-fn size_of_drawing(at: &At, raw: Option<&RawValue>) -> Result<(), PlanFault> {
-    let [width, height] = object(at, required(at, raw)?, ["width", "height"])?;
+fn size_of_drawing(at: &At, raw: &RawValue) -> Result<(), PlanFault> {
+    let [width, height] = object(at, raw, ["width", "height"])?;
     for (name, value) in [("width", width), ("height", height)] {
         let at = at.field(name);
         if coordinate(&at, required(&at, value)?)? < 0.0 {

@@ -144,6 +144,41 @@ fn a_pass_is_the_same_on_every_repeat_and_gives_its_slot_back_when_used() {
 }
 
 #[test]
+fn entering_and_leaving_at_once_leaves_the_slot_free() {
+    let mut hall = Hall::new(1_000.0, 1);
+    hall.join(1);
+    let policy = hall.policy;
+    hall.batch(|draft| {
+        draft.enter(account(1), &SALE, &policy).unwrap();
+        draft.leave(account(1)).unwrap();
+    });
+    assert_eq!(
+        (hall.view(1).stage, hall.room.active(hall.now)),
+        (Stage::Left, 0)
+    );
+}
+
+#[test]
+fn who_joins_and_asks_in_one_batch_is_told_the_true_position() {
+    let mut hall = Hall::new(0.0, 0);
+    hall.join(1);
+    let policy = hall.policy;
+    let asked = hall.batch(|draft| {
+        draft.join(account(2), &SALE).unwrap();
+        draft.join(account(3), &SALE).unwrap();
+        draft.enter(account(3), &SALE, &policy)
+    });
+    assert_eq!(
+        asked,
+        Err(Refusal::NotYourTurn {
+            position: 3,
+            poll_after_ms: 1_000
+        })
+    );
+    assert_eq!(hall.view(3).position, 3);
+}
+
+#[test]
 fn positions_shrink_when_somebody_ahead_gives_up() {
     let mut hall = Hall::new(0.0, 0);
     for n in 1..=5 {

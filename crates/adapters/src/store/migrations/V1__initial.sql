@@ -116,8 +116,8 @@ CREATE TABLE holds (
     content        BLOB NOT NULL,    -- fingerprint of the request
     created_at     INTEGER NOT NULL,
     expires_at     INTEGER NOT NULL,
-    state          INTEGER NOT NULL, -- 0 active, 1 paying, 2 confirmed, 3 released; expiry follows from the time
-    booking_id     BLOB              -- of paying and confirmed
+    state          INTEGER NOT NULL, -- 0 active, 1 paying, 2 confirmed, 3 released, 4 returned; expiry follows from the time
+    booking_id     BLOB              -- of paying, confirmed and returned
 ) WITHOUT ROWID;
 
 CREATE TABLE fans (
@@ -179,7 +179,8 @@ CREATE TABLE notices (
     booking_id     BLOB,
     channel        INTEGER NOT NULL, -- 0 log, 1 e-mail
     state          INTEGER NOT NULL, -- 0 to send, 1 sent, 2 dead letter
-    tries          INTEGER NOT NULL,
+    tries          INTEGER NOT NULL, -- attempts begun
+    unclear        INTEGER NOT NULL, -- of those, how many may have arrived; one that is under way counts until it is known
     due_at         INTEGER NOT NULL, -- when it is (next) to be sent
     useful_until   INTEGER NOT NULL,
     created_at     INTEGER NOT NULL  -- when what it tells was recorded
