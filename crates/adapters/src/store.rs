@@ -64,8 +64,8 @@ impl std::str::FromStr for StoreUrl {
 }
 
 impl Store {
-    /// Opens the store and brings its schema up to date. `begun` is handed the work of each commit, on the store's
-    /// own thread: it must not block.
+    /// Opens the store for a server, which alone may have it, and brings its schema up to date. `begun` is handed the work
+    /// of each commit, on the store's own thread: it must not block.
     ///
     /// # Errors
     /// [`Failure::Broken`] with what cannot be opened and why.
@@ -77,8 +77,27 @@ impl Store {
     ) -> Result<Self, Failure> {
         match url {
             StoreUrl::Sqlite(path) => {
-                sqlite::Sqlite::open(path, clock, metrics, begun).map(Self::Sqlite)
+                sqlite::Sqlite::open(path, sqlite::Use::Serve, clock, metrics, begun)
+                    .map(Self::Sqlite)
             }
+        }
+    }
+
+    /// Opens the store for a command that does one thing with it, beside a server or not: only what no server keeps in
+    /// memory may be changed (accounts, the schema).
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] with what cannot be opened and why.
+    pub fn open_beside(url: &StoreUrl) -> Result<Self, Failure> {
+        match url {
+            StoreUrl::Sqlite(path) => sqlite::Sqlite::open(
+                path,
+                sqlite::Use::Beside,
+                Arc::default(),
+                Arc::default(),
+                drop,
+            )
+            .map(Self::Sqlite),
         }
     }
 

@@ -15,7 +15,6 @@ mod worker;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use boxoffice_adapters::store::Store;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -163,8 +162,7 @@ fn check_roles(roles: &[Role]) -> Result<(), String> {
 
 /// Opens the store for a command that does one thing with it.
 fn open_store(config: &Config) -> Result<Store, String> {
-    Store::open(&config.store.url, Arc::default(), Arc::default(), drop)
-        .map_err(|failure| failure.to_string())
+    Store::open_beside(&config.store.url).map_err(|failure| failure.to_string())
 }
 
 /// Raises the limit of open files as far as it goes. What still does not fit bounds connections and streams.

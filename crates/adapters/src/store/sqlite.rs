@@ -37,6 +37,15 @@ const STATEMENTS_MAX: usize = 128;
 
 refinery::embed_migrations!("src/store/migrations");
 
+/// What a process opens the file for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To sell: nobody else may meanwhile.
+    Serve,
+    /// For one command, beside whoever serves.
+    Beside,
+}
+
 /// A transaction as a job sees it: rows, the instant of the batch, and what is to follow when it is committed.
 pub(super) struct Tx<'a> {
     pub(super) rows: &'a Connection,
@@ -162,6 +171,7 @@ impl Sqlite {
     /// [`Failure::Broken`] when the file cannot be opened, locked or migrated; the text says which and why.
     pub(super) fn open(
         path: &Path,
+        purpose: Use,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
         begun: impl Fn(Vec<Work>) + Send + 'static,
@@ -175,7 +185,7 @@ impl Sqlite {
         {
             std::fs::create_dir_all(folder).map_err(|why| broken("make the folder of", &why))?;
         }
-        let lock = lock(path).map_err(|why| broken("lock", &why))?;
+        let lock = lock(path, purpose).map_err(|why| broken("lock", &why))?;
         let mut connection = connect(path).map_err(|why| broken("open", &why))?;
         migrations::runner()
             .run(&mut connection)
@@ -254,7 +264,7 @@ impl Sqlite {
 
 /// One process owns the file: two would each believe their own memory. The file, its journal and this lock are for their
 /// owner's eyes only: they hold secrets.
-fn lock(path: &Path) -> std::io::Result<File> {
+fn lock(path: &Path, purpose: Use) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let open = |path: &Path| {
         OpenOptions::new()
@@ -268,10 +278,12 @@ fn lock(path: &Path) -> std::io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock = open(Path::new(&name))?;
-    lock.try_lock().map_err(|why| match why {
-        TryLockError::WouldBlock => std::io::Error::other("another boxoffice has it open; end that one, or give this one a file of its own by store.url"),
-        TryLockError::Error(error) => error,
-    })?;
+    if purpose == Use::Serve {
+        lock.try_lock().map_err(|why| match why {
+            TryLockError::WouldBlock => std::io::Error::other("another boxoffice has it open; end that one, or give this one a file of its own by store.url"),
+            TryLockError::Error(error) => error,
+        })?;
+    }
     Ok(lock)
 }
 
