@@ -25,49 +25,71 @@ pub enum Happening {
 /// Happenings that a listener may leave unread; more, and the listener is cut off (it reads the store when it comes back).
 const UNREAD_MAX: usize = 64;
 
+/// A fan's open stream.
+#[derive(Debug)]
+struct Listener {
+    /// The one performance that it is about; none: all of them.
+    about: Option<PerformanceId>,
+    sender: mpsc::Sender<Happening>,
+}
+
 /// Listeners and waiters of this process.
 #[derive(Debug, Default)]
 pub struct Live {
-    listeners: Mutex<HashMap<AccountId, Vec<mpsc::Sender<Happening>>>>,
+    listeners: Mutex<HashMap<AccountId, Vec<Listener>>>,
     waiters: Mutex<HashMap<BookingId, Vec<oneshot::Sender<Arc<Booking>>>>>,
 }
 
 impl Live {
-    /// Listens for one fan, until the receiver is dropped.
-    pub fn listen(&self, account: AccountId) -> mpsc::Receiver<Happening> {
+    /// Listens for one fan, until the receiver is dropped: to what is about this performance, or to everything.
+    pub fn listen(
+        &self,
+        account: AccountId,
+        about: Option<PerformanceId>,
+    ) -> mpsc::Receiver<Happening> {
         let (sender, receiver) = mpsc::channel(UNREAD_MAX);
         let mut listeners = self.listeners.lock();
         let of_fan = listeners.entry(account).or_default();
-        of_fan.retain(|other| !other.is_closed());
-        of_fan.push(sender);
+        of_fan.retain(|other| !other.sender.is_closed());
+        of_fan.push(Listener { about, sender });
         receiver
     }
 
-    /// Whether the fan has a stream open here.
-    pub fn is_listening(&self, account: AccountId) -> bool {
+    /// Whether the fan has a stream open here that tells of this performance.
+    pub fn is_listening(&self, account: AccountId, performance: PerformanceId) -> bool {
+        let tells = |listener: &Listener| {
+            listener.about.is_none_or(|about| about == performance) && !listener.sender.is_closed()
+        };
         self.listeners
             .lock()
             .get(&account)
-            .is_some_and(|senders| senders.iter().any(|sender| !sender.is_closed()))
+            .is_some_and(|of_fan| of_fan.iter().any(tells))
     }
 
     /// Tells a fan's streams; one that reads too slowly is cut off.
     pub fn tell(&self, account: AccountId, happening: &Happening) {
         let mut listeners = self.listeners.lock();
-        let Some(senders) = listeners.get_mut(&account) else {
+        let Some(of_fan) = listeners.get_mut(&account) else {
             return;
         };
-        senders.retain(|sender| sender.try_send(happening.clone()).is_ok());
-        if senders.is_empty() {
+        let performance = match happening {
+            Happening::Place(performance) | Happening::Notice(performance, ..) => *performance,
+            Happening::Booking(booking) => booking.performance_id,
+        };
+        of_fan.retain(|listener| match listener.about {
+            Some(about) if about != performance => !listener.sender.is_closed(),
+            Some(_) | None => listener.sender.try_send(happening.clone()).is_ok(),
+        });
+        if of_fan.is_empty() {
             listeners.remove(&account);
         }
     }
 
     /// Forgets listeners that are gone; now and then.
     pub fn sweep(&self) {
-        self.listeners.lock().retain(|_, senders| {
-            senders.retain(|sender| !sender.is_closed());
-            !senders.is_empty()
+        self.listeners.lock().retain(|_, of_fan| {
+            of_fan.retain(|listener| !listener.sender.is_closed());
+            !of_fan.is_empty()
         });
         self.waiters.lock().retain(|_, senders| {
             senders.retain(|sender| !sender.is_closed());

@@ -334,22 +334,37 @@ async fn run(line: Arc<Line>, parts: Arc<LoopParts>, mut commands: mpsc::Receive
             () = line.rules_changed.notified() => (),
             () = tokio::time::sleep(wake) => (),
         }
-        let (changes, answers) = decide(&line, &parts, batch.drain(..));
-        let saved = save(&line, &parts, &changes).await;
-        {
-            let mut room = line.room.write();
-            if saved.is_ok() && !changes.is_empty() {
-                room.apply(&changes);
-            }
-            line.deciding_at.store(0, Ordering::Release);
-        }
-        answer(&line, &parts, answers, &saved);
-        publish(&line, &parts, &changes, saved.is_ok());
-        if saved.is_err() {
+        if turn(&line, &parts, &mut batch).await.is_err() {
             parts.metrics.failure("room");
             reload(&line, &parts).await;
         }
     }
+}
+
+/// One batch: decided, saved, applied, answered, published. After an error the room may be anything.
+async fn turn(line: &Line, parts: &LoopParts, batch: &mut Vec<Command>) -> Result<(), Failure> {
+    let (changes, answers) = guarded(parts, || decide(line, parts, batch.drain(..)))?;
+    let saved = save(line, parts, &changes).await;
+    guarded(parts, || {
+        let mut room = line.room.write();
+        if saved.is_ok() && !changes.is_empty() {
+            room.apply(&changes);
+        }
+        line.deciding_at.store(0, Ordering::Release);
+    })?;
+    guarded(parts, || {
+        answer(line, parts, answers, &saved);
+        publish(line, parts, &changes, saved.is_ok());
+    })?;
+    saved
+}
+
+/// A broken invariant ends one batch, whose clients are told that we are busy; never the line.
+fn guarded<T>(parts: &LoopParts, step: impl FnOnce() -> T) -> Result<T, Failure> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)).map_err(|_| {
+        parts.metrics.assertions_failed.inc();
+        Failure::Broken("an invariant of a waiting room did not hold".to_owned())
+    })
 }
 
 /// After a failure nobody knows what the journal took: the room is put together from it again.
@@ -366,6 +381,7 @@ async fn reload(line: &Line, parts: &LoopParts) {
             .await;
         if let Ok(room) = room {
             *line.room.write() = room;
+            line.deciding_at.store(0, Ordering::Release);
             return;
         }
     }
@@ -503,3 +519,6 @@ fn publish(line: &Line, parts: &LoopParts, changes: &RoomChanges, saved: bool) {
         drop(parts.calls.try_send(Work::Call(id, admission.last)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ pub use account::{
     Rotation, Session,
 };
 pub use hold::Ask;
-pub use notice::{ATTEMPT_S, DeadLetter, Notice, NoticeCounts};
+pub use notice::{DeadLetter, Notice, NoticeCounts, Resent};
 pub use place::Called;
 
 /// The store, by what keeps it.
@@ -125,6 +125,13 @@ impl Store {
                     .await
             }
         }
+    }
+
+    /// Runs one statement; for tests that plant a fault.
+    #[cfg(test)]
+    pub(crate) async fn execute(&self, sql: &'static str) -> Result<(), Failure> {
+        let run = move |tx: &sqlite::Tx<'_>| tx.change(sql, []).map(|_| ());
+        self.sqlite().write(run).await
     }
 
     fn sqlite(&self) -> &sqlite::Sqlite {

@@ -53,7 +53,7 @@ async fn stream(State(app): State<App>, fan: Fan, headers: HeaderMap) -> Result<
     };
     let ticket = Ticket::take(&app)?;
     // Listening begins before what was missed is read: nothing falls in between.
-    let happenings = app.live.listen(fan.account);
+    let happenings = app.live.listen(fan.account, None);
     let account = app
         .store
         .account(fan.account)
@@ -174,10 +174,10 @@ impl Teller {
     ) -> Option<Event> {
         let performance = self.app.catalogue.performance(performance_id)?;
         let (word, subject) = match reason {
-            Reason::YourTurn => ("your-turn", performance_id.to_string()),
-            Reason::BookingConfirmed => ("booking-confirmed", booking?.to_string()),
-            Reason::BookingRefused => ("booking-refused", booking?.to_string()),
-            Reason::BookingCancelled => ("booking-cancelled", booking?.to_string()),
+            Reason::YourTurn => ("your_turn", performance_id.to_string()),
+            Reason::BookingConfirmed => ("booking_confirmed", booking?.to_string()),
+            Reason::BookingRefused => ("booking_refused", booking?.to_string()),
+            Reason::BookingCancelled => ("booking_cancelled", booking?.to_string()),
         };
         let useful_until = match reason {
             Reason::YourTurn => self.app.room.place(&performance, self.account)?.expires_at,

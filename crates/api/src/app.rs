@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::auth::Auth;
 use crate::config::HttpConfig;
 use crate::problem::Problem;
+use crate::proof::Proofs;
 
 /// The parts of one process, shared by all handlers.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Parts {
     pub signer: Signer,
     /// Logins.
     pub auth: Auth,
+    /// Work that the world does for a number.
+    pub proofs: Proofs,
     /// Limits and addresses.
     pub http: HttpConfig,
     /// True once the server is ending.

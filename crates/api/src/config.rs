@@ -20,6 +20,10 @@ pub struct HttpConfig {
     pub per_address_per_s: u32,
     /// Requests a second of one account, outside `trusted`.
     pub per_account_per_s: u32,
+    /// Zero bits of a proof of work while few join, outside `trusted`; 0: none is asked for then.
+    pub proof_bits_min: u32,
+    /// Zero bits at most, `proof_bits_min` to 28; 0: no proof of work, whatever `proof_bits_min` is.
+    pub proof_bits_max: u32,
 }
 
 /// Logins.

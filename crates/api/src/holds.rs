@@ -167,7 +167,7 @@ fn body(app: &App, hold: &Hold) -> Result<HoldBody, Problem> {
     security(("bearer" = [])),
     responses((status = 201, body = HoldBody), (status = 400, description = "`bad-request`, `unknown-seat`"), (status = 401, description = "`login-required`"),
         (status = 403, description = "`pass-required`, `pass-expired`, `pass-used`"), (status = 404, description = "`not-found`"),
-        (status = 409, description = "`seat-taken` with `seats`, `sold-out`, `not-open-yet`"), (status = 410, description = "`sale-closed`"),
+        (status = 409, description = "`seat-taken` with `seats`, `sold-out`, `not-open-yet`, `held-too-long` with `again_at`"), (status = 410, description = "`sale-closed`"),
         (status = 413, description = "`too-large`"), (status = 422, description = "`too-many-seats`, `id-reused`"),
         (status = 503, description = "`busy`, with `Retry-After`")))]
 async fn create(

@@ -39,7 +39,7 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 );
 const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const CORS_HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, boxoffice-pass, content-type, prefer, last-event-id, if-none-match, x-request-id",
+    "authorization, boxoffice-pass, boxoffice-proof, content-type, prefer, last-event-id, if-none-match, x-request-id",
 );
 const CORS_EXPOSED: HeaderValue =
     HeaderValue::from_static("etag, location, retry-after, x-request-id");

@@ -16,6 +16,7 @@ mod layer;
 pub mod limits;
 mod operations;
 mod problem;
+pub mod proof;
 pub mod serve;
 mod streams;
 mod waiting_room;

@@ -273,6 +273,8 @@ mod tests {
                 .collect(),
             per_address_per_s: 1,
             per_account_per_s: 2,
+            proof_bits_min: 0,
+            proof_bits_max: 0,
         })
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(docs))
         .routes(routes!(docs_script))
         .routes(routes!(docs_style))
+        .routes(routes!(docs_icon))
 }
 
 /// Whether the process lives.
@@ -166,6 +167,14 @@ async fn docs_script() -> Response {
 ))]
 async fn docs_style() -> Response {
     page("text/css; charset=utf-8", include_str!("docs/style.css"))
+}
+
+/// The icon of our pages.
+#[utoipa::path(get, path = "/docs/icon.svg", tag = "operations", responses(
+    (status = 200, description = "The icon.", body = String, content_type = "image/svg+xml"),
+))]
+async fn docs_icon() -> Response {
+    page("image/svg+xml", include_str!("docs/icon.svg"))
 }
 
 /// A part of our own pages. Asked for again after an update, since it has no version in its name.

@@ -83,6 +83,12 @@ impl Problem {
         self
     }
 
+    /// A member beside the standard ones.
+    #[cfg(test)]
+    pub(crate) fn member(&self, name: &str) -> &Value {
+        &self.extra[name]
+    }
+
     /// The answer as it goes over the wire.
     pub(crate) fn write(&self, request_id: &str) -> Response {
         if let Some(inner) = &self.inner {
@@ -144,6 +150,7 @@ impl From<Refusal> for Problem {
             Refusal::TooManySeats { seats_max, held } => problem
                 .with("seats_max", json!(seats_max))
                 .with("held", json!(held)),
+            Refusal::HeldTooLong { again_at } => problem.with("again_at", json!(Time(again_at))),
             // The seats' names are the performance's: the handler that has it adds them.
             Refusal::SeatTaken(_)
             | Refusal::SaleClosed
@@ -231,6 +238,11 @@ fn parts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
             S::UNPROCESSABLE_ENTITY,
             "too-many-seats",
             "You may hold at most `seats_max` seats at once.",
+        ),
+        Refusal::HeldTooLong { .. } => (
+            S::CONFLICT,
+            "held-too-long",
+            "You have held seats for as long as one fan may; others have a chance until `again_at`.",
         ),
         Refusal::NotFound => (
             S::NOT_FOUND,

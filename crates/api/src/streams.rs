@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -108,6 +108,15 @@ pub(crate) fn event(name: &str, id: Option<&str>, data: &impl Serialize) -> Byte
     Bytes::from(text)
 }
 
+/// The least time between two frames: a crowd of listeners must not cost more than half a core (a frame costs 25 µs each),
+/// and nobody sees what is older than a second.
+fn gap(listeners: usize) -> Duration {
+    let listeners = u32::try_from(listeners).unwrap_or(u32::MAX);
+    Duration::from_micros(50)
+        .saturating_mul(listeners)
+        .min(Duration::from_millis(900))
+}
+
 /// Frames that all listeners of a performance share; each kind of stream has one of these.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -115,8 +124,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The performance's frames: the latest is there at once. The first listener starts `feed`, which ends by itself when the
-    /// last one has gone: it is asked for the latest frame every `tick`.
+    /// The performance's frames: the latest is there at once. The first listener starts the feed, which asks for the latest
+    /// frame every `tick` and ends by itself when the last listener has gone.
     pub(crate) fn listen(
         &self,
         id: PerformanceId,
@@ -136,15 +145,22 @@ impl Shared {
         feeds.insert(id, Arc::downgrade(&sender));
         let feed = Arc::downgrade(&sender);
         tokio::spawn(async move {
+            let mut sent_at = Instant::now();
             loop {
                 tokio::time::sleep(tick).await;
                 let Some(sender) = feed.upgrade() else { return };
+                if sent_at.elapsed() < gap(sender.receiver_count()) {
+                    continue;
+                }
                 let next = frame();
-                sender.send_if_modified(|last| {
+                let is_news = sender.send_if_modified(|last| {
                     let changed = *last != next;
                     *last = next;
                     changed
                 });
+                if is_news {
+                    sent_at = Instant::now();
+                }
             }
         });
         Listener {

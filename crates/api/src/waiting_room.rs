@@ -23,11 +23,12 @@ use crate::app::App;
 use crate::auth::Fan;
 use crate::extract::{Id, Json};
 use crate::problem::Problem;
+use crate::proof::{Asker, Receipt, Shown};
 use crate::streams::{self, Listener, Ticket};
 use crate::wire::Time;
 
-/// How often the line's frame is looked at; it is sent when it differs.
-const TICK: Duration = Duration::from_millis(500);
+/// How often the line is looked at for its listeners; a frame is sent when it differs.
+const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -115,20 +116,34 @@ fn claims(
 /// Takes a place in the line.
 ///
 /// The number is given once per account: a repeat finds the live place. After `lapsed` or `left` it is a new one at the end.
+///
+/// From an address outside `limits.trusted` a new place costs a proof of work. Without a good one the answer is 403 `proof-required`
+/// with `challenge`, `bits` and `algorithm`, which is `sha-256`. Find a nonce of at most 64 visible ASCII characters such that SHA-256 of
+/// `<challenge>:<nonce>` begins with `bits` zero bits, and repeat the request with `Boxoffice-Proof: <challenge>:<nonce>`. A challenge is
+/// for this account and performance and good for 2 minutes; a proof is good once, and still good after a 503. The more fans join, the
+/// more bits are asked for. A repeat while the place lives needs no proof.
 #[utoipa::path(post, operation_id = "join_waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room", request_body = Nothing,
-    params(("performance_id" = String, Path)), security(("bearer" = [])),
+    params(("performance_id" = String, Path), ("Boxoffice-Proof" = Option<String>, Header, description = "The proof of work, as 403 `proof-required` asks for it")),
+    security(("bearer" = [])),
     responses((status = 201, body = PlaceBody, description = "A new place"), (status = 200, body = PlaceBody, description = "The place that is there already"),
-        (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`"),
+        (status = 401, description = "`login-required`"), (status = 403, description = "`proof-required` with `challenge`, `bits` and `algorithm`"),
+        (status = 404, description = "`not-found`"),
         (status = 409, description = "`not-open-yet` with `opens_at`; `no-waiting-room`"), (status = 410, description = "`sale-closed`"),
         (status = 503, description = "`busy`, with `Retry-After`")))]
 async fn join(
     State(app): State<App>,
     fan: Fan,
     Id(id): Id<PerformanceId>,
+    shown: Shown,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Response, Problem> {
     let performance = app.performance(id)?;
-    let (view, new) = app.room.join(&performance, fan.account).await??;
+    let receipt = take_proof(&app, &performance, fan.account, &shown)?;
+    let joined = app.room.join(&performance, fan.account).await;
+    if let (Err(_), Some(receipt)) = (&joined, receipt) {
+        app.proofs.give_back(receipt);
+    }
+    let (view, new) = joined??;
     let status = if new {
         StatusCode::CREATED
     } else {
@@ -139,6 +154,35 @@ async fn join(
         axum::Json(place_body(&app, &performance, fan.account, &view)),
     )
         .into_response())
+}
+
+/// Takes the proof of work that a new number costs the world. Who has a live place, or is refused anyway, does no work.
+fn take_proof(
+    app: &App,
+    performance: &Performance,
+    account: AccountId,
+    shown: &Shown,
+) -> Result<Option<Receipt>, Problem> {
+    let Shown::World(text) = shown else {
+        return Ok(None);
+    };
+    let stage = app.room.place(performance, account).map(|view| view.stage);
+    match stage {
+        Some(Stage::Lobby | Stage::Waiting | Stage::Called | Stage::Entered) => return Ok(None),
+        Some(Stage::Lapsed | Stage::Left) | None => (),
+    }
+    // Refused here and not in the room, where a crowd that came a moment before the opening would be let in without a proof.
+    let (rules, now) = (performance.rules(), app.now());
+    if rules.admission.is_none() {
+        return Err(Refusal::NoWaitingRoom.into());
+    }
+    rules.sale.may_join(now)?;
+    let asker = Asker {
+        account,
+        performance: performance.performance_id,
+        epoch: performance.epoch,
+    };
+    app.proofs.take(text.as_deref(), asker, now)
 }
 
 /// The fan's own place.
@@ -294,7 +338,7 @@ async fn stream(
         .listen(id, TICK, move || serving(&feed_app, &feed_performance));
     let own = fan.map(|fan| Own {
         account: fan.account,
-        happenings: app.live.listen(fan.account),
+        happenings: app.live.listen(fan.account, Some(id)),
         last: None,
         sent_at: Instant::now(),
     });

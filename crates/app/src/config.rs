@@ -185,6 +185,13 @@ fn read_http(reader: &mut Reader) -> (SocketAddr, HttpConfig) {
         "addresses, or networks such as 10.0.0.0/8",
         network,
     );
+    let faults_before = reader.faults.len();
+    let proof_bits_min = reader.whole("limits.proof_bits_min", 0, 28);
+    let proof_bits_max = reader.whole("limits.proof_bits_max", 0, 28);
+    let is_read = reader.faults.len() == faults_before;
+    if is_read && proof_bits_max > 0 && proof_bits_min > proof_bits_max {
+        reader.faults.push(format!("limits.proof_bits_min: must not be above limits.proof_bits_max (which may be 0 for no proof of work), and {proof_bits_min} is above {proof_bits_max}"));
+    }
     let http = HttpConfig {
         public_url,
         allowed_origins,
@@ -193,6 +200,8 @@ fn read_http(reader: &mut Reader) -> (SocketAddr, HttpConfig) {
         trusted,
         per_address_per_s: reader.whole("limits.per_address_per_s", 1, 1_000_000),
         per_account_per_s: reader.whole("limits.per_account_per_s", 1, 1_000_000),
+        proof_bits_min,
+        proof_bits_max,
     };
     (listen, http)
 }

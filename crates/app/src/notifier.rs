@@ -1,8 +1,9 @@
 //! The notifier: tells fans that it is their turn, and what became of their bookings.
 //!
 //! Work comes as the store commits it, and again from the outbox when it was not ended. What is to be sent is recorded in the
-//! transaction that ends the work, each attempt before it is made: a crash can repeat an attempt, but never lose a notice,
-//! and never repeat more often than the rules allow.
+//! transaction that ends the work, each attempt right before it is made: a crash can repeat an attempt, but never lose a
+//! notice, and never repeat more often than the rules allow. No more is begun than is sent at once, so that a slow mail
+//! server makes the others wait, not be sent twice.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,19 +16,21 @@ use boxoffice_adapters::metrics::Metrics;
 use boxoffice_adapters::notify::{CONNECTIONS_MAX, Mailer, Message, link, notice_id};
 use boxoffice_adapters::performance::{Catalogue, Performance};
 use boxoffice_adapters::store::Account;
-use boxoffice_adapters::store::{ATTEMPT_S, Notice, Store};
+use boxoffice_adapters::store::{Notice, Store};
 use boxoffice_core::booking::{Booking, BookingState, Work};
 use boxoffice_core::notice::{self, Attempt, Channel, Next, Reason, UNCLEAR_MAX};
 use boxoffice_core::seating::{SeatNo, Spot};
 use boxoffice_core::{AccountId, BookingId, Money, PerformanceId, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 /// Works taken at once.
 const BATCH_MAX: usize = 256;
 /// Batches under way at once, so that a slow mail server does not stand in the way of those who are told on a stream.
 const BATCHES_MAX: usize = 8;
+/// How often it is looked for what is to be sent again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long news of a booking is of use, seconds.
 const BOOKING_USEFUL_S: u32 = 24 * 3_600;
 
@@ -43,6 +46,23 @@ pub(crate) struct Notifier {
     pub(crate) public_url: Arc<str>,
     /// Work under way here: not taken up a second time meanwhile.
     pub(crate) under_way: Arc<Mutex<BTreeSet<Work>>>,
+    /// There is something new to send.
+    pub(crate) news: Arc<Notify>,
+}
+
+/// Work that is under way until this is dropped, however that comes about.
+struct UnderWay {
+    notifier: Notifier,
+    works: Vec<Work>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut under_way = self.notifier.under_way.lock();
+        for work in &self.works {
+            under_way.remove(work);
+        }
+    }
 }
 
 /// One fan to be told one thing.
@@ -67,48 +87,46 @@ impl Notifier {
             let (notifier, mut works) = (self.clone(), std::mem::take(&mut batch));
             works.retain(|work| notifier.under_way.lock().insert(work.clone()));
             tokio::spawn(async move {
-                if let Err(failure) = notifier.tell(&works).await {
+                let under_way = UnderWay { notifier, works };
+                let notifier = &under_way.notifier;
+                if let Err(failure) = notifier.tell(&under_way.works).await {
                     notifier.metrics.failure("notify");
                     tracing::warn!(%failure, "failed to tell fans; it is taken up again");
                 }
-                let mut under_way = notifier.under_way.lock();
-                for work in &works {
-                    under_way.remove(work);
-                }
-                drop((under_way, place));
+                drop(place);
             });
         }
     }
 
     async fn tell(&self, works: &[Work]) -> Result<(), Failure> {
         let (mut tellings, mut done) = (Vec::new(), Vec::new());
+        let bookings = works.iter().filter_map(|work| match work {
+            Work::TellBooking(booking) => Some(*booking),
+            Work::Call(..) | Work::Pay(_) | Work::Refund(_) => None,
+        });
+        for booking in self.store.find_bookings(bookings.collect()).await? {
+            let work = Work::TellBooking(booking.booking_id);
+            done.push((work, Some(booking.state.clone())));
+            tellings.extend(self.of_booking(booking));
+        }
         for work in works {
-            match work {
-                Work::Call(performance, last) => {
-                    done.push((work.clone(), None));
-                    tellings.extend(self.called(*performance, *last).await?);
-                }
-                Work::TellBooking(id) => {
-                    let booking = self.store.find_booking(*id).await?;
-                    done.push((
-                        work.clone(),
-                        booking.as_ref().map(|booking| booking.state.clone()),
-                    ));
-                    tellings.extend(booking.and_then(|booking| self.of_booking(booking)));
-                }
-                Work::Pay(_) | Work::Refund(_) => (),
+            if let Work::Call(performance, last) = work {
+                done.push((work.clone(), None));
+                tellings.extend(self.called(*performance, *last).await?);
             }
         }
         let accounts = self
             .store
             .recipients(tellings.iter().map(|telling| telling.account).collect())
             .await?;
-        let (mut recorded, mut to_send) = (Vec::new(), Vec::new());
+        let mut recorded = Vec::new();
         for telling in &tellings {
             let Some(account) = accounts.get(&telling.account) else {
                 continue;
             };
-            let listening = self.live.is_listening(telling.account);
+            let listening = self
+                .live
+                .is_listening(telling.account, telling.performance.performance_id);
             if listening {
                 self.tell_live(telling);
             }
@@ -120,21 +138,17 @@ impl Notifier {
             ) else {
                 continue;
             };
-            let (notice, message) = (notice_of(telling, channel), self.message(telling, account));
-            match channel {
+            let mut notice = notice_of(telling, channel);
+            recorded.push(match channel {
                 // A line in the log arrives at once, and twice does no harm: one record is enough.
                 Channel::Log => {
+                    (notice.tries, notice.unclear) = (1, 1);
+                    let message = self.message(telling, account);
                     let attempt = self.mailer.send(&message, self.clock.now()).await;
-                    recorded.push(self.after(notice, attempt));
+                    self.after(notice, attempt)
                 }
-                Channel::Email => {
-                    recorded.push((
-                        notice.clone(),
-                        Next::RetryAt(self.clock.now().plus_s(ATTEMPT_S)),
-                    ));
-                    to_send.push((notice, message));
-                }
-            }
+                Channel::Email => (notice, Next::RetryAt(self.clock.now())),
+            });
         }
         self.count(
             recorded
@@ -142,7 +156,8 @@ impl Notifier {
                 .filter(|(notice, _)| notice.channel == Channel::Log),
         );
         self.store.record_notices(done, recorded).await?;
-        self.send(to_send).await
+        self.news.notify_one();
+        Ok(())
     }
 
     /// Who is to be called by this admission; nobody once their slots are over.
@@ -183,35 +198,6 @@ impl Notifier {
             useful_until: booking.changed_at.plus_s(BOOKING_USEFUL_S),
             booking: Some(booking),
         })
-    }
-
-    /// Makes the recorded attempts, some at a time, and records what became of them.
-    async fn send(&self, to_send: Vec<(Notice, Message)>) -> Result<(), Failure> {
-        if to_send.is_empty() {
-            return Ok(());
-        }
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut sending = JoinSet::new();
-        for (notice, message) in to_send {
-            let (notifier, places) = (self.clone(), Arc::clone(&places));
-            sending.spawn(async move {
-                let _place = places.acquire_owned().await;
-                let now = notifier.clock.now();
-                let of_use = now < notice.useful_until && notice.unclear <= UNCLEAR_MAX;
-                let attempt = if of_use {
-                    notifier.mailer.send(&message, now).await
-                } else {
-                    Attempt::Hopeless
-                };
-                notifier.after(notice, attempt)
-            });
-        }
-        let mut results = Vec::new();
-        while let Some(result) = sending.join_next().await {
-            results.extend(result.ok());
-        }
-        self.count(results.iter());
-        self.store.update_notices(results).await
     }
 
     fn tell_live(&self, telling: &Telling) {
@@ -310,20 +296,50 @@ impl Notifier {
         );
     }
 
-    /// Sends again what is to be sent again, every second, until the process ends.
-    pub(crate) async fn retry(self) {
+    /// Sends what is to be sent, as much at a time as there are connections to the mail server, until the process ends.
+    pub(crate) async fn send_due(self) {
+        if let Err(failure) = self.store.take_over_notices().await {
+            self.failed(&failure);
+        }
+        let (mut sending, mut ended) = (JoinSet::new(), Vec::new());
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Err(failure) = self.retry_due().await {
-                self.metrics.failure("notify");
-                tracing::warn!(%failure, "failed to send notices again; the next second tries");
+            if let Err(failure) = self.begin_due(&mut sending).await {
+                self.failed(&failure);
+            }
+            tokio::select! {
+                Some(result) = sending.join_next() => {
+                    ended.extend(result.ok());
+                    // Those that ended meanwhile go into the same transaction.
+                    while let Some(result) = sending.try_join_next() {
+                        ended.extend(result.ok());
+                    }
+                }
+                () = self.news.notified() => (),
+                () = tokio::time::sleep(LOOK_EVERY) => (),
+            }
+            if ended.is_empty() {
+                continue;
+            }
+            match self.store.update_notices(ended.clone()).await {
+                Ok(()) => self.count(ended.drain(..).as_slice().iter()),
+                // They are kept for the next round: what was sent must not be sent again.
+                Err(failure) => self.failed(&failure),
             }
         }
     }
 
-    async fn retry_due(&self) -> Result<(), Failure> {
-        let limit = u32::try_from(BATCH_MAX).expect("a small constant");
-        let due = self.store.due_notices(self.clock.now(), limit).await?;
+    fn failed(&self, failure: &Failure) {
+        self.metrics.failure("notify");
+        tracing::warn!(%failure, "failed to send notices; it is tried again");
+    }
+
+    /// Begins as many attempts as there is room for; each is recorded as begun.
+    async fn begin_due(&self, sending: &mut JoinSet<(Notice, Next)>) -> Result<(), Failure> {
+        let free = u32::try_from(CONNECTIONS_MAX.saturating_sub(sending.len())).unwrap_or(0);
+        if free == 0 {
+            return Ok(());
+        }
+        let due = self.store.due_notices(self.clock.now(), free).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -339,7 +355,6 @@ impl Notifier {
             .into_iter()
             .map(|booking| (booking.booking_id, booking))
             .collect();
-        let mut to_send = Vec::with_capacity(due.len());
         for notice in due {
             let Some((performance, account)) = self
                 .catalogue
@@ -357,13 +372,25 @@ impl Notifier {
                 useful_until: notice.useful_until,
             };
             let message = self.message(&telling, account);
-            to_send.push((notice, message));
+            sending.spawn(self.clone().attempt(notice, message));
         }
-        self.send(to_send).await
+        Ok(())
+    }
+
+    /// Makes an attempt that was recorded as begun.
+    async fn attempt(self, notice: Notice, message: Message) -> (Notice, Next) {
+        let now = self.clock.now();
+        let of_use = now < notice.useful_until && notice.unclear <= UNCLEAR_MAX;
+        let attempt = if of_use {
+            self.mailer.send(&message, now).await
+        } else {
+            Attempt::Hopeless
+        };
+        self.after(notice, attempt)
     }
 }
 
-/// The notice for one telling, its first attempt under way.
+/// The notice for one telling, not tried yet.
 fn notice_of(telling: &Telling, channel: Channel) -> Notice {
     let booking = telling.booking.as_ref().map(|booking| booking.booking_id);
     let performance = telling.performance.performance_id;
@@ -380,8 +407,8 @@ fn notice_of(telling: &Telling, channel: Channel) -> Notice {
         reason: telling.reason,
         booking,
         channel,
-        tries: 1,
-        unclear: 1,
+        tries: 0,
+        unclear: 0,
         useful_until: telling.useful_until,
         created_at: telling.recorded_at,
     }

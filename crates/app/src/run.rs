@@ -14,6 +14,7 @@ use boxoffice_adapters::room::Room;
 use boxoffice_adapters::store::Store;
 use boxoffice_api::auth::{Auth, derive};
 use boxoffice_api::config::AuthConfig;
+use boxoffice_api::proof::Proofs;
 use boxoffice_api::{App, Frames, Parts, serve};
 use boxoffice_core::Timestamp;
 use boxoffice_core::booking::Work;
@@ -88,7 +89,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
         },
     );
     let started = start(&config, &desk).await;
-    let (base, auth, signer) = started.map_err(|failure| failure.to_string())?;
+    let (base, auth, signer, proofs) = started.map_err(|failure| failure.to_string())?;
     spawn_loops(&base, &config, mailer, desk, queues);
 
     let (end, ending) = watch::channel(false);
@@ -101,6 +102,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
         clock: base.clock,
         signer,
         auth,
+        proofs,
         http: config.http.clone(),
         shutdown: ending.clone(),
         streams: Arc::new(Semaphore::new(config.http.streams_max)),
@@ -119,7 +121,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), String> {
 }
 
 /// Opens the store and brings what is kept in memory up from it; the first start makes what is missing.
-async fn start(config: &Config, desk: &Desk) -> Result<(Base, Auth, Signer), Failure> {
+async fn start(config: &Config, desk: &Desk) -> Result<(Base, Auth, Signer, Proofs), Failure> {
     let (clock, metrics) = (Arc::new(Clock::default()), Arc::new(Metrics::default()));
     let live = Arc::new(Live::default());
     let begun = desk.clone();
@@ -143,6 +145,7 @@ async fn start(config: &Config, desk: &Desk) -> Result<(Base, Auth, Signer), Fai
     let ended = store.sessions_ended_since(since).await?;
     let auth = Auth::new(&auth_config, ended)?;
     let signer = Signer::new(&derive(&secret, "pass"));
+    let proofs = Proofs::new(&derive(&secret, "proof"), &config.http, clock.now());
     setup::first_start(config, &store, &catalogue, &auth, &clock).await?;
     let room = Arc::new(Room::memory(
         Arc::clone(&store),
@@ -165,6 +168,7 @@ async fn start(config: &Config, desk: &Desk) -> Result<(Base, Auth, Signer), Fai
         },
         auth,
         signer,
+        proofs,
     ))
 }
 
@@ -188,11 +192,12 @@ fn spawn_loops(base: &Base, config: &Config, mailer: Mailer, desk: Desk, queues:
         clock: Arc::clone(&base.clock),
         public_url: config.http.public_url.as_str().into(),
         under_way: Arc::default(),
+        news: Arc::default(),
     };
     tokio::spawn(worker.clone().run(queues.worker));
     tokio::spawn(worker.listen(callbacks));
     tokio::spawn(notifier.clone().run(queues.notifier));
-    tokio::spawn(notifier.retry());
+    tokio::spawn(notifier.send_due());
     tokio::spawn(look_through(Arc::clone(&base.store), desk));
     tokio::spawn(housekeeping(base.clone()));
 }

@@ -22,6 +22,26 @@ pub struct HoldPolicy {
     pub seats_max: u32,
 }
 
+/// Least time that a fan may hold seats without a break, seconds, however short a hold is.
+const SPELL_MIN_S: u32 = 3_600;
+
+impl HoldPolicy {
+    /// How long one fan may hold seats without a break, hold after hold, seconds: four holds' time, and at least an hour.
+    #[must_use]
+    pub fn spell_max_s(&self) -> u32 {
+        self.ttl_s.saturating_mul(4).max(SPELL_MIN_S)
+    }
+}
+
+/// An unbroken time in which a fan holds seats of a performance. It is over once a hold's time has passed without one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Spell {
+    /// When its first hold was made.
+    pub since: Timestamp,
+    /// When the time of its last hold ends.
+    pub until: Timestamp,
+}
+
 /// Where a hold stands, as it is remembered.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum HoldState {
@@ -199,6 +219,8 @@ pub struct HoldRows {
     pub seats: BTreeMap<(PerformanceId, SeatNo), Option<HoldId>>,
     /// Each fan's holds in the performance that may still be live.
     pub fans: BTreeMap<(PerformanceId, AccountId), Vec<HoldId>>,
+    /// For how long each fan has been holding seats.
+    pub spells: BTreeMap<(PerformanceId, AccountId), Spell>,
     /// The places whose passes are shown.
     pub places: BTreeMap<(PerformanceId, u32), PlaceMarks>,
     /// What is to be saved.
@@ -212,7 +234,7 @@ pub struct HoldChanges {
     pub holds: Vec<HoldId>,
     /// Seats: from the hold that they pointed to, to the new one. The row count is checked.
     pub seats: Vec<(PerformanceId, SeatNo, Option<HoldId>, HoldId)>,
-    /// Fans whose list of live holds changed.
+    /// Fans whose list of live holds, and spell, changed.
     pub fans: std::collections::BTreeSet<(PerformanceId, AccountId)>,
 }
 
@@ -240,19 +262,7 @@ pub fn decide(
         };
     }
     rules.sale.may_hold(now)?;
-    let place = command.entry.clone()?;
-    if let Some(number) = place {
-        let marks = rows
-            .places
-            .get(&(command.performance_id, number))
-            .ok_or(Refusal::PassRequired)?;
-        if marks.used {
-            return Err(Refusal::PassUsed);
-        }
-        if marks.left {
-            return Err(Refusal::PassRequired);
-        }
-    }
+    let place = enter(rows, command)?;
     let fan = (command.performance_id, command.account_id);
     let live: Vec<HoldId> = rows
         .fans
@@ -274,6 +284,7 @@ pub fn decide(
             held,
         });
     }
+    let spell = spell(rows, fan, &rules.policy, now)?;
     let seats = chosen.ok_or(Refusal::SoldOut)?;
     let taken: Vec<SeatNo> = seats
         .iter()
@@ -292,11 +303,50 @@ pub fn decide(
         total_minor: seats.iter().map(|seat| price(*seat)).sum(),
         content: command.content,
         created_at: now,
-        expires_at: now.plus_s(rules.policy.ttl_s),
+        expires_at: now
+            .plus_s(rules.policy.ttl_s)
+            .min(spell.since.plus_s(rules.policy.spell_max_s())),
         state: HoldState::Active,
     };
+    let until = spell.until.max(hold.expires_at);
+    rows.spells.insert(fan, Spell { until, ..spell });
     rows.insert(&hold, live);
     Ok(hold)
+}
+
+/// The number of the pass that is shown, when one is needed and its place is still good for a hold.
+fn enter(rows: &HoldRows, command: &HoldCommand) -> Result<Option<u32>, Refusal> {
+    let place = command.entry.clone()?;
+    let Some(number) = place else { return Ok(None) };
+    match rows.places.get(&(command.performance_id, number)) {
+        Some(PlaceMarks { used: true, .. }) => Err(Refusal::PassUsed),
+        Some(PlaceMarks { left: true, .. }) | None => Err(Refusal::PassRequired),
+        Some(PlaceMarks { .. }) => Ok(place),
+    }
+}
+
+/// The fan's spell that a new hold at `now` belongs to.
+///
+/// # Errors
+/// [`Refusal::HeldTooLong`] when it has lasted as long as it may: others want a chance at the seats.
+fn spell(
+    rows: &HoldRows,
+    fan: (PerformanceId, AccountId),
+    policy: &HoldPolicy,
+    now: Timestamp,
+) -> Result<Spell, Refusal> {
+    let unbroken = |spell: &&Spell| now < spell.until.plus_s(policy.ttl_s);
+    let Some(spell) = rows.spells.get(&fan).filter(unbroken) else {
+        return Ok(Spell {
+            since: now,
+            until: now,
+        });
+    };
+    if now >= spell.since.plus_s(policy.spell_max_s()) {
+        let again_at = spell.until.plus_s(policy.ttl_s);
+        return Err(Refusal::HeldTooLong { again_at });
+    }
+    Ok(*spell)
 }
 
 impl HoldRows {

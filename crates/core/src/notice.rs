@@ -2,7 +2,7 @@
 //!
 //! Keeps true: a call goes only to the fan who is called, while it is still of use; a fan who is listening on a stream
 //! is told there and gets nothing else for that call; a channel that the fan has switched off is not used; an attempt that
-//! may have arrived is repeated at most twice.
+//! may have arrived is repeated at most twice; one that cannot have arrived is repeated for as long as it is of use.
 
 use crate::Timestamp;
 
@@ -77,8 +77,6 @@ pub enum Attempt {
 
 /// Attempts, of which the last may have arrived, after which a notice is a dead letter.
 pub const UNCLEAR_MAX: u32 = 3;
-/// Attempts after which a notice is a dead letter, however they ended.
-pub const ATTEMPTS_MAX: u32 = 8;
 
 /// What to do after an attempt.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -91,8 +89,9 @@ pub enum Next {
     DeadLetter,
 }
 
-/// What to do after attempt number `attempts` (from 1); `useful_until` ends all trying, `jitter_ms` (0 to 1,000) keeps many
-/// retries from coming at once. Waits 1, 2, 4 … 64 s.
+/// What to do after an attempt, of which there were `attempts` that ended so (from 1); `useful_until` ends all trying,
+/// `jitter_ms` (0 to 1,000) keeps many retries from coming at once. Waits 1, 2, 4 … 64 s, but never longer than half of
+/// the time that is left and never less than a second: a mail server that comes back within a turn finds it still called.
 #[must_use]
 pub fn after(
     attempt: Attempt,
@@ -101,16 +100,17 @@ pub fn after(
     jitter_ms: u64,
     now: Timestamp,
 ) -> Next {
-    let attempts_max = match attempt {
+    match attempt {
         Attempt::Accepted => return Next::Sent,
         Attempt::Hopeless => return Next::DeadLetter,
-        Attempt::NotSent => ATTEMPTS_MAX,
-        Attempt::Unclear => UNCLEAR_MAX,
-    };
-    let at = now
-        .plus_ms(1_000 << (attempts.saturating_sub(1)).min(6))
-        .plus_ms(jitter_ms.min(1_000));
-    if attempts < attempts_max && at < useful_until {
+        Attempt::Unclear if attempts >= UNCLEAR_MAX => return Next::DeadLetter,
+        Attempt::NotSent | Attempt::Unclear => (),
+    }
+    let backoff_ms = (1_000 << attempts.saturating_sub(1).min(6)) + jitter_ms.min(1_000);
+    let left_ms = useful_until.since_us(now) / 1_000;
+    let wait_ms = backoff_ms.min((left_ms / 2).max(1_000));
+    let at = now.plus_ms(wait_ms);
+    if at < useful_until {
         Next::RetryAt(at)
     } else {
         Next::DeadLetter
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_arrived_is_tried_three_times_and_what_has_not_more_often_but_never_too_late() {
+    fn what_may_have_arrived_is_tried_three_times_and_what_has_not_while_it_is_of_use() {
         let (now, late) = (Timestamp(0), Timestamp::MAX);
         assert_eq!(after(Attempt::Accepted, 1, late, 0, now), Next::Sent);
         assert_eq!(after(Attempt::Hopeless, 1, late, 0, now), Next::DeadLetter);
@@ -161,10 +161,18 @@ mod tests {
         );
         assert_eq!(after(Attempt::Unclear, 3, late, 0, now), Next::DeadLetter);
         assert_eq!(
-            after(Attempt::NotSent, 7, late, 500, now),
+            after(Attempt::NotSent, 3, late, 500, now),
+            Next::RetryAt(Timestamp(4_500_000))
+        );
+        assert_eq!(
+            after(Attempt::NotSent, u32::MAX, late, 500, now),
             Next::RetryAt(Timestamp(64_500_000))
         );
-        assert_eq!(after(Attempt::NotSent, 8, late, 0, now), Next::DeadLetter);
+        assert_eq!(
+            after(Attempt::NotSent, 6, Timestamp(20_000_000), 500, now),
+            Next::RetryAt(Timestamp(10_000_000)),
+            "half of what is left of the turn"
+        );
         assert_eq!(
             after(Attempt::NotSent, 1, Timestamp(1_000_000), 0, now),
             Next::DeadLetter,

@@ -44,6 +44,11 @@ pub enum Refusal {
         /// What the fan holds already.
         held: u32,
     },
+    /// The fan has held seats, hold after hold, for as long as one fan may.
+    HeldTooLong {
+        /// From when a new hold is taken.
+        again_at: Timestamp,
+    },
     /// No such thing, or somebody else's: the same answer.
     NotFound,
     /// The hold has run out or was released.

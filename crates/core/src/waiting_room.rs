@@ -570,7 +570,9 @@ impl<'a> Draft<'a> {
     pub fn admit(&mut self, sale: &Sale, policy: &AdmissionPolicy) {
         assert!(self.changes.admission.is_none(), "one admission a batch");
         let now = self.changes.now;
-        if sale.state(now) != SaleState::Open {
+        // Those who have left are passed over one by one below; that must not be done in vain at every batch.
+        let nobody_waits = self.room.waiting() == 0 && self.joined.is_empty();
+        if nobody_waits || sale.state(now) != SaleState::Open {
             return;
         }
         let free = u32::try_from(i64::from(policy.active_max) - self.active).unwrap_or(0);

@@ -1,6 +1,7 @@
 //! Bookings, cancellations and releases: load, decide and save in one transaction, then answer and hand over to the bus.
 
-use boxoffice_core::booking::{BookCommand, Booking, BookingRows, accept, cancel};
+use boxoffice_core::booking::{BookCommand, Booking, BookingRows, Work, accept, cancel};
+use boxoffice_core::hold::HoldState;
 use boxoffice_core::payment::{Method, Outcome};
 use boxoffice_core::seating::SeatNo;
 use boxoffice_core::{BookingId, HoldId, Refusal};
@@ -70,6 +71,7 @@ impl World {
                     .flat_map(|id| rows.holds[id].seats.clone())
                     .collect();
                 let to_pay = rows.changes.inserted.clone();
+                self.hand_on_news(&rows.changes.begun);
                 self.memory.book_work = BookWork::Saved {
                     results,
                     touched,
@@ -87,6 +89,16 @@ impl World {
                     6,
                     format!("a batch of bookings meets another {row} than it loaded"),
                 );
+            }
+        }
+    }
+
+    /// News that the store has committed goes to the notifier at once.
+    pub(crate) fn hand_on_news(&mut self, begun: &[Work]) {
+        for work in begun {
+            match work {
+                Work::TellBooking(_) | Work::Call(..) => self.hand_to_teller(work.clone()),
+                Work::Pay(_) | Work::Refund(_) => (),
             }
         }
     }
@@ -117,7 +129,12 @@ impl World {
             }
             Ask::Cancel(booking_id) => {
                 tables.load_booking(rows, *booking_id, None);
-                cancel(rows, *booking_id, account_id, self.now).map(Done::Cancelled)
+                let cancelled = cancel(rows, *booking_id, account_id, self.now);
+                if let (Ok(booking), true) = (&cancelled, self.has(Bug::CancelReleases)) {
+                    let hold = rows.holds.get_mut(&booking.hold_id);
+                    hold.expect("it was loaded with its booking").state = HoldState::Released;
+                }
+                cancelled.map(Done::Cancelled)
             }
             Ask::Release(hold_id) => {
                 load_hold(tables, rows, *hold_id);

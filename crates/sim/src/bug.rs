@@ -38,11 +38,25 @@ pub enum Bug {
     CallTooFar,
     /// A mail that may have arrived is sent again as if it had not.
     UnclearIsNotSent,
+    /// An attempt to send is not counted before it is made.
+    AttemptUnrecorded,
+    /// Mails are sent before the transaction that ends the work.
+    SentBeforeSaved,
+    /// Work that somebody has ended meanwhile makes its notices once more.
+    StaleWork,
+    /// News of a booking ends although the booking has changed since it was told of.
+    ToldUnchecked,
+    /// A cancelled booking leaves its hold released.
+    CancelReleases,
+    /// While a batch is being saved the line is shown as of now.
+    ShownAhead,
+    /// After a failed save the room stays as it is.
+    NotReloaded,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::AnswerBeforeSave,
         Self::NumberReused,
         Self::CounterBeforeAdmission,
@@ -59,6 +73,13 @@ impl Bug {
         Self::CallLost,
         Self::CallTooFar,
         Self::UnclearIsNotSent,
+        Self::AttemptUnrecorded,
+        Self::SentBeforeSaved,
+        Self::StaleWork,
+        Self::ToldUnchecked,
+        Self::CancelReleases,
+        Self::ShownAhead,
+        Self::NotReloaded,
     ];
 
     /// The name on the command line.
@@ -81,6 +102,13 @@ impl Bug {
             Self::CallLost => "call-lost",
             Self::CallTooFar => "call-too-far",
             Self::UnclearIsNotSent => "unclear-is-not-sent",
+            Self::AttemptUnrecorded => "attempt-unrecorded",
+            Self::SentBeforeSaved => "sent-before-saved",
+            Self::StaleWork => "stale-work",
+            Self::ToldUnchecked => "told-unchecked",
+            Self::CancelReleases => "cancel-releases",
+            Self::ShownAhead => "shown-ahead",
+            Self::NotReloaded => "not-reloaded",
         }
     }
 

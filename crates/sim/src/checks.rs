@@ -13,8 +13,7 @@ use boxoffice_core::waiting_room::{PlaceState, WaitingRoom};
 use boxoffice_core::{AccountId, BookingId, HoldId, Timestamp};
 
 use crate::history::booking_rank;
-use crate::notifier::NoticeWork;
-use crate::room_loop::{RETRY_MS, RoomWork};
+use crate::room_loop::RoomWork;
 use crate::setup::Faults;
 use crate::store::{About, AdmissionRow, NoticeKey, NoticeState, PERFORMANCE, PlaceRow, Tables};
 use crate::worker::PayWork;
@@ -60,7 +59,7 @@ impl World {
         let tables = self.store.tables();
         for row in &tables.admissions[self.history.shadow.admissions.len()..] {
             for (number, place) in tables.places.range(row.first..=row.last) {
-                if !place.left {
+                if place.left_at.is_none() {
                     self.history.called.insert(*number, row.expires_at);
                 }
             }
@@ -122,13 +121,14 @@ impl World {
         must(before.account == after.account, 3, || {
             format!("number {number} was given again")
         })?;
-        must(!before.left || after.left, 7, || {
+        let stays = before.left_at.is_none() || before.left_at == after.left_at;
+        must(stays, 7, || {
             format!("number {number} is no longer given up")
         })?;
         must(!before.used || after.used, 7, || {
             format!("number {number} is no longer used")
         })?;
-        if before.left != after.left {
+        if before.left_at != after.left_at {
             let asked = self
                 .history
                 .asked_leave
@@ -151,7 +151,7 @@ impl World {
         let ttl_us = i64::from(self.history.rules_at(self.now).1.pass_ttl_s) * 1_000_000;
         let in_time =
             until.0 - ttl_us < admission.expires_at.0 && until.0 - ttl_us >= admission.at.0;
-        must(in_time && !before.left, 3, || {
+        must(in_time && before.left_at.is_none(), 3, || {
             format!("number {number} entered outside its turn")
         })
     }
@@ -174,7 +174,7 @@ impl World {
         let called = tables
             .places
             .range(row.first..=row.last)
-            .filter(|(_, place)| !place.left)
+            .filter(|(_, place)| place.left_at.is_none())
             .count();
         must(called == row.called as usize, 3, || {
             format!("{row:?} calls {called}")
@@ -234,15 +234,31 @@ impl World {
                 (HoldState::Paying(was), HoldState::Active) => booked(was)
                     .is_some_and(|booking| matches!(booking.state, BookingState::Refused(_))),
                 (HoldState::Paying(was), HoldState::Confirmed(is)) => was == is,
-                (HoldState::Confirmed(was), HoldState::Released) => {
-                    booked(was).is_some_and(|booking| booking.state == BookingState::Cancelled)
+                (HoldState::Returned(was), HoldState::Returned(is)) => was == is,
+                (HoldState::Confirmed(was), HoldState::Returned(is)) => {
+                    let cancelled =
+                        booked(is).is_some_and(|booking| booking.state == BookingState::Cancelled);
+                    was == is && cancelled
                 }
-                (HoldState::Active, HoldState::Confirmed(_))
-                | (HoldState::Paying(_), HoldState::Released)
-                | (HoldState::Confirmed(_), HoldState::Active | HoldState::Paying(_))
+                (HoldState::Active, HoldState::Confirmed(_) | HoldState::Returned(_))
+                | (HoldState::Paying(_), HoldState::Returned(_) | HoldState::Released)
+                | (
+                    HoldState::Confirmed(_),
+                    HoldState::Active | HoldState::Paying(_) | HoldState::Released,
+                )
+                | (
+                    HoldState::Returned(_),
+                    HoldState::Active
+                    | HoldState::Paying(_)
+                    | HoldState::Confirmed(_)
+                    | HoldState::Released,
+                )
                 | (
                     HoldState::Released,
-                    HoldState::Active | HoldState::Paying(_) | HoldState::Confirmed(_),
+                    HoldState::Active
+                    | HoldState::Paying(_)
+                    | HoldState::Confirmed(_)
+                    | HoldState::Returned(_),
                 ) => false,
             };
         must(allowed, 6, || {
@@ -265,7 +281,7 @@ impl World {
             let row = self.history.shadow.places.get(&number);
             let inside = row.is_some_and(|row| {
                 row.account == hold.account_id
-                    && !row.left
+                    && row.left_at.is_none()
                     && !row.used
                     && row
                         .entered_until
@@ -326,6 +342,11 @@ impl World {
         self.check_seats(tables)?;
         for booking in tables.bookings.values() {
             self.check_money(tables, booking)?;
+        }
+        for id in tables.bookings.keys() {
+            must(self.is_told(*id), 6, || {
+                format!("nobody will be told what became of {}", short(id.0))
+            })?;
         }
         self.check_calls(tables)?;
         self.check_told(tables)
@@ -448,11 +469,9 @@ impl World {
     fn check_calls(&self, tables: &Tables) -> Result<(), Broken> {
         for row in &tables.admissions {
             let Some(taken_at) = self.history.call_taken.get(&row.last) else {
-                let remembered = tables
-                    .outbox
-                    .contains_key(&Work::Call(PERFORMANCE, row.last));
-                let making = matches!(self.memory.notifier, NoticeWork::Making(_));
-                must(remembered || making, 5, || {
+                let call = Work::Call(PERFORMANCE, row.last);
+                let remembered = tables.outbox.contains_key(&call) || self.is_being_told(&call);
+                must(remembered, 5, || {
                     format!("the call up to {} is lost", row.last)
                 })?;
                 continue;
@@ -462,7 +481,7 @@ impl World {
             }
             for (number, place) in tables.places.range(row.first..=row.last) {
                 let fan = &self.fans[usize::from(place.account.0[15])];
-                let gone = place.left || place.used || place.entered_until.is_some();
+                let gone = place.left_at.is_some() || place.used || place.entered_until.is_some();
                 let told = self.history.called_on_stream.contains(number) || !fan.wishes.email;
                 let about = About::Number(*number);
                 let noticed = tables
@@ -497,7 +516,12 @@ impl World {
                 .holds
                 .get(id)
                 .ok_or((2, format!("{} was told and is gone", short(id.0))))?;
-            let moved = told.state == HoldState::Released && row.state != HoldState::Released;
+            let sold = |hold: &Hold| match hold.state {
+                HoldState::Confirmed(booking) | HoldState::Returned(booking) => Some(booking),
+                HoldState::Active | HoldState::Paying(_) | HoldState::Released => None,
+            };
+            let moved = told.state == HoldState::Released && row.state != HoldState::Released
+                || sold(told).is_some() && sold(told) != sold(row);
             must(!moved && row.seats == told.seats, 7, || {
                 format!("{} was told to be {:?}", short(id.0), told.state)
             })?;
@@ -591,8 +615,6 @@ impl World {
         } else {
             active.into_iter().min()
         };
-        // A commit that failed is tried again a little later.
-        let latest = latest.map(|at| at.plus_ms(RETRY_MS));
         let wakes = self.memory.wake_at.is_some_and(|at| Some(at) <= latest);
         must(wakes, 3, || {
             format!(
@@ -607,9 +629,21 @@ impl World {
         if key.reason == Reason::YourTurn {
             self.fans[usize::from(key.account.0[15])].is_called();
         }
-        let arrivals = self.history.arrivals.entry(key).or_default();
-        *arrivals += 1;
-        let (times, calm) = (*arrivals, self.setup.faults == Faults::default());
+        let arrivals = &mut self.history.arrivals;
+        *arrivals.entry(key).or_default() += 1;
+        let recorded = self.store.tables().notices.get(&key);
+        if recorded.is_none_or(|row| row.unclear < arrivals[&key]) {
+            self.violated(
+                5,
+                format!("{key:?} arrives and is recorded as {recorded:?}"),
+            );
+            return;
+        }
+        let times: u32 = (arrivals.iter())
+            .filter(|(other, _)| other.is_same(&key))
+            .map(|(_, times)| times)
+            .sum();
+        let calm = self.setup.faults == Faults::default();
         if times > if calm { 1 } else { 3 } {
             self.violated(5, format!("{key:?} arrives {times} times"));
         }
@@ -627,7 +661,7 @@ impl World {
                     .is_some_and(|row| row.account == key.account);
                 called && own
             }
-            About::Booking(id) => tables.bookings.get(&id).is_some_and(|booking| {
+            About::Booking(id, _) => tables.bookings.get(&id).is_some_and(|booking| {
                 booking.account_id == key.account && booking.state != BookingState::Pending
             }),
         };
@@ -689,7 +723,7 @@ impl World {
             let ended = match row.state {
                 NoticeState::Sent => arrivals >= 1,
                 NoticeState::Dead => true,
-                NoticeState::Due(_) | NoticeState::Trying => false,
+                NoticeState::Due(_) => false,
             };
             must(ended, 5, || {
                 format!("{key:?} ends as {row:?}, arrived {arrivals} times")

@@ -7,7 +7,7 @@ use boxoffice_core::booking::{Booking, BookingState};
 use boxoffice_core::hold::{Hold, HoldStage, HoldState};
 use boxoffice_core::pass::Kind;
 use boxoffice_core::sale::Sale;
-use boxoffice_core::waiting_room::{PlaceView, Stage};
+use boxoffice_core::waiting_room::{PlaceState, PlaceView, RoomChanges, Stage};
 use boxoffice_core::{BookingId, HoldId, Refusal, Timestamp};
 
 use crate::net::{Ask, Request, Said};
@@ -45,6 +45,8 @@ pub(crate) struct History {
     pub(crate) called: BTreeMap<u32, Timestamp>,
     /// When an admission's call left the outbox with its notices made.
     pub(crate) call_taken: BTreeMap<u32, Timestamp>,
+    /// Notices of whose last attempt nothing is recorded but that it began.
+    pub(crate) open: BTreeSet<NoticeKey>,
     /// Mails that arrived.
     pub(crate) arrivals: BTreeMap<NoticeKey, u32>,
 }
@@ -68,6 +70,7 @@ impl History {
             called_on_stream: BTreeSet::new(),
             called: BTreeMap::new(),
             call_taken: BTreeMap::new(),
+            open: BTreeSet::new(),
             arrivals: BTreeMap::new(),
         }
     }
@@ -237,6 +240,27 @@ impl World {
         }
     }
 
+    /// The position of one whose turn it is not is that of the line as the batch found it: with those before this number
+    /// whom the batch calls or who leave in it.
+    pub(crate) fn told_not_yet(&mut self, number: u32, position: u32, changes: &RoomChanges) {
+        let room = &self.memory.room;
+        let first = (changes.admission.as_ref())
+            .map_or(room.serving_counter() + 1, |admission| admission.first);
+        let waited = |before: &u32| {
+            let waits = room.place(*before).map(|place| place.state) == Some(PlaceState::Waiting);
+            let called = (changes.admission.as_ref())
+                .is_some_and(|admission| admission.called.contains(before));
+            waits || called || changes.left.contains(before)
+        };
+        let ahead = (first..number).filter(waited).count();
+        if position as usize != ahead + 1 {
+            self.violated(
+                3,
+                format!("number {number} is told position {position} with {ahead} ahead"),
+            );
+        }
+    }
+
     /// A turn is over only when the rows say so.
     pub(crate) fn told_lapsed(&mut self, number: u32) {
         let until = self.store.tables().active_until(number);
@@ -324,7 +348,7 @@ impl World {
                     tables
                         .places
                         .get(&claims.number)
-                        .is_some_and(|row| !row.left && !row.used)
+                        .is_some_and(|row| row.left_at.is_none() && !row.used)
                 })
         } else if let (Ask::Book { hold_id, .. }, Refusal::HoldExpired | Refusal::NotFound) =
             (&request.ask, refusal)

@@ -2,6 +2,7 @@
 //! process may end between any two.
 
 use boxoffice_core::admission::AdmissionPolicy;
+use boxoffice_core::booking::Work;
 use boxoffice_core::pass::{Claims, Kind};
 use boxoffice_core::sale::SaleState;
 use boxoffice_core::waiting_room::{Draft, RoomChanges};
@@ -14,8 +15,6 @@ use crate::world::World;
 
 /// Requests in one batch.
 const BATCH_MAX: usize = 6;
-/// How long the room waits after a commit that failed, milliseconds.
-pub(crate) const RETRY_MS: u64 = 100;
 /// The epoch of every run's room.
 pub(crate) const EPOCH: u32 = 1;
 
@@ -36,7 +35,9 @@ pub(crate) enum RoomWork {
     Idle,
     Drafted(RoomChanges, Decided),
     Saved(RoomChanges, Decided),
-    Applied(Decided),
+    Applied(RoomChanges, Decided),
+    /// A batch of this instant was not saved, or perhaps it was: the room is put together from the rows again.
+    Reloading(Timestamp),
 }
 
 impl World {
@@ -45,8 +46,9 @@ impl World {
         match std::mem::replace(&mut self.memory.room_work, RoomWork::Idle) {
             RoomWork::Idle => self.room_drafts(),
             RoomWork::Drafted(changes, decided) => self.room_saves(changes, decided),
-            RoomWork::Saved(changes, decided) => self.room_applies(&changes, decided),
-            RoomWork::Applied(decided) => self.room_answers(decided),
+            RoomWork::Saved(changes, decided) => self.room_applies(changes, decided),
+            RoomWork::Applied(changes, decided) => self.room_answers(&changes, decided),
+            RoomWork::Reloading(at) => self.room_reloads(at),
         }
     }
 
@@ -107,7 +109,7 @@ impl World {
             self.apply_to_room(&changes);
         }
         if self.has(Bug::AnswerBeforeSave) {
-            self.room_answers(std::mem::take(&mut decided));
+            self.room_answers(&changes, std::mem::take(&mut decided));
         }
         self.memory.room_work = RoomWork::Drafted(changes, decided);
     }
@@ -121,10 +123,12 @@ impl World {
     fn room_saves(&mut self, changes: RoomChanges, decided: Decided) {
         if changes.must_be_saved() {
             let (refuse, upsert) = (self.refuses(), self.has(Bug::NumberReused));
-            match self
+            let taken = refuse && self.rng.chance(self.faults.taken_all_the_same);
+            let saved = self
                 .store
-                .commit(refuse, |tables| tables.save_room(&changes, upsert))
-            {
+                .commit(refuse && !taken, |tables| tables.save_room(&changes, upsert));
+            self.stats.commits_unclear += u32::from(taken);
+            match saved.and(if taken { Err(NotSaved::Refused) } else { Ok(()) }) {
                 Ok(()) => {
                     self.stats.joined +=
                         u32::try_from(changes.joined.len()).expect("a batch is small");
@@ -138,11 +142,10 @@ impl World {
                 }
                 Err(NotSaved::Refused) => {
                     self.note(format_args!("room: not saved"));
-                    self.memory.used.extend(&changes.used);
-                    self.memory.wake_at = Some(self.now.plus_ms(RETRY_MS));
                     for (request, _) in decided {
                         self.answer(request, Said::Busy);
                     }
+                    self.memory.room_work = RoomWork::Reloading(changes.now);
                     return;
                 }
                 Err(NotSaved::Conflict(row)) => {
@@ -157,11 +160,24 @@ impl World {
         self.memory.room_work = RoomWork::Saved(changes, decided);
     }
 
-    fn room_applies(&mut self, changes: &RoomChanges, decided: Decided) {
-        if !self.applies_early(changes) {
-            self.apply_to_room(changes);
+    fn room_applies(&mut self, changes: RoomChanges, decided: Decided) {
+        if !self.applies_early(&changes) {
+            self.apply_to_room(&changes);
         }
-        self.memory.room_work = RoomWork::Applied(decided);
+        self.memory.room_work = RoomWork::Applied(changes, decided);
+    }
+
+    /// After a failure nobody knows what the journal took. Places used up in the lost batch are in the rows.
+    fn room_reloads(&mut self, at: Timestamp) {
+        if self.refuses() {
+            self.memory.room_work = RoomWork::Reloading(at);
+            return;
+        }
+        if !self.has(Bug::NotReloaded) {
+            self.memory.room = self.store.tables().restore(self.now, 0);
+        }
+        self.memory.wake_at = self.room_wake();
+        self.note(format_args!("room reloaded"));
     }
 
     /// Memory follows what is saved; streams carry it at once.
@@ -207,7 +223,11 @@ impl World {
         room.next_wake(&tables.sale, &tables.admission, self.now)
     }
 
-    fn room_answers(&mut self, decided: Decided) {
+    /// Answers, and hands the call on: those who are called see it now.
+    fn room_answers(&mut self, changes: &RoomChanges, decided: Decided) {
+        if let Some(admission) = &changes.admission {
+            self.hand_to_teller(Work::Call(PERFORMANCE, admission.last));
+        }
         let movers: Vec<usize> = (decided.iter())
             .filter(|(request, _)| matches!(request.ask, Ask::Join | Ask::Leave))
             .map(|(request, _)| request.fan)
@@ -236,8 +256,16 @@ impl World {
                         text: self.signer.sign(Kind::Pass, &claims),
                     }
                 }
-                Err(Refusal::NotYourTurn { poll_after_ms, .. }) => {
-                    self.said_not_yet(request.fan, poll_after_ms)
+                Err(Refusal::NotYourTurn {
+                    position,
+                    poll_after_ms,
+                }) => {
+                    let left = (changes.left.iter())
+                        .any(|left| self.is_place_of(*left, request.fan));
+                    if let (Some(number), false) = (number, left) {
+                        self.told_not_yet(number, position, changes);
+                    }
+                    self.said_not_yet(request.fan, position, poll_after_ms)
                 }
                 Err(refusal) => Said::Refused(refusal),
             };
@@ -247,7 +275,7 @@ impl World {
 
     /// The position is that of the room as it stands now: the draft looked at it before the batch, and others may have
     /// been told of it as it is after.
-    fn said_not_yet(&mut self, fan: usize, poll_after_ms: u32) -> Said {
+    fn said_not_yet(&mut self, fan: usize, decided: u32, poll_after_ms: u32) -> Said {
         let Said::Place(view, _) = self.said_place(fan, false) else {
             return Said::Refused(Refusal::NoPlace);
         };
@@ -255,9 +283,18 @@ impl World {
             self.told_position(view.number, view.position);
         }
         Said::Refused(Refusal::NotYourTurn {
-            position: view.position.max(1),
+            position: if view.position > 0 {
+                view.position
+            } else {
+                decided
+            },
             poll_after_ms,
         })
+    }
+
+    fn is_place_of(&self, number: u32, fan: usize) -> bool {
+        let place = self.memory.room.place(number);
+        place.is_some_and(|place| place.account == self.account(fan))
     }
 
     /// A fan asks for the own place; memory answers.
@@ -270,8 +307,9 @@ impl World {
     /// whose pass is just being saved could see the turn lapse first.
     pub(crate) fn shown_at(&self) -> Timestamp {
         match &self.memory.room_work {
+            RoomWork::Drafted(..) | RoomWork::Saved(..) if self.has(Bug::ShownAhead) => self.now,
             RoomWork::Drafted(changes, _) | RoomWork::Saved(changes, _) => changes.now,
-            RoomWork::Idle | RoomWork::Applied(_) => self.now,
+            RoomWork::Idle | RoomWork::Applied(..) | RoomWork::Reloading(_) => self.now,
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Faults {
     pub(crate) crash: u32,
     /// A commit fails.
     pub(crate) refuse: u32,
+    /// A failed commit of the room has happened all the same.
+    pub(crate) taken_all_the_same: u32,
     /// A message is lost.
     pub(crate) lose: u32,
     /// A message is doubled.
@@ -50,6 +52,7 @@ impl Faults {
         Self {
             crash: often(150),
             refuse: often(1_500),
+            taken_all_the_same: often(6_000),
             lose: often(1_000),
             repeat: often(1_500),
             slow: often(4_000),

@@ -37,6 +37,18 @@ pub struct Stats {
     pub crashes: u32,
     /// Commits that failed.
     pub commits_refused: u32,
+    /// News and calls taken up again from the outbox.
+    pub taken_up_again: u32,
+    /// Works told that somebody else had ended.
+    pub told_already: u32,
+    /// Bookings that changed while they were told of.
+    pub told_again: u32,
+    /// Attempts begun after one of which nothing was recorded.
+    pub left_open: u32,
+    /// Notices that may have arrived three times, given up.
+    pub tried_enough: u32,
+    /// Commits of the room that happened and looked as if they had not.
+    pub commits_unclear: u32,
     /// Refusals told.
     pub refusals: u32,
 }
@@ -44,7 +56,7 @@ pub struct Stats {
 impl Stats {
     /// Each count and its name.
     #[must_use]
-    pub fn list(&self) -> [(&'static str, u32); 18] {
+    pub fn list(&self) -> [(&'static str, u32); 24] {
         [
             ("joined", self.joined),
             ("called", self.called),
@@ -63,6 +75,12 @@ impl Stats {
             ("called_on_stream", self.called_on_stream),
             ("crashes", self.crashes),
             ("commits_refused", self.commits_refused),
+            ("taken_up_again", self.taken_up_again),
+            ("told_already", self.told_already),
+            ("told_again", self.told_again),
+            ("left_open", self.left_open),
+            ("tried_enough", self.tried_enough),
+            ("commits_unclear", self.commits_unclear),
             ("refusals", self.refusals),
         ]
     }
@@ -86,6 +104,12 @@ impl Stats {
         self.called_on_stream += other.called_on_stream;
         self.crashes += other.crashes;
         self.commits_refused += other.commits_refused;
+        self.taken_up_again += other.taken_up_again;
+        self.told_already += other.told_already;
+        self.told_again += other.told_again;
+        self.left_open += other.left_open;
+        self.tried_enough += other.tried_enough;
+        self.commits_unclear += other.commits_unclear;
         self.refusals += other.refusals;
     }
 }

@@ -14,17 +14,19 @@ use boxoffice_core::ticket::Ticket;
 use boxoffice_core::waiting_room::{Restore, RoomChanges, StoredPlace, WaitingRoom};
 use boxoffice_core::{AccountId, BookingId, HoldId, PerformanceId, TicketId, Timestamp};
 
+use crate::notifier::Telling;
+
 /// The one performance of a run.
 pub(crate) const PERFORMANCE: PerformanceId = PerformanceId([0xaa; 16]);
-/// How long new payment work is left to the worker before the reconciler takes it up, seconds.
-const GRACE_S: u32 = 3;
+/// How long new work is left to those to whom it was handed before it is taken up from the outbox, seconds.
+pub(crate) const GRACE_S: u32 = 3;
 
 /// A place's row.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlaceRow {
     pub(crate) account: AccountId,
     pub(crate) entered_until: Option<Timestamp>,
-    pub(crate) left: bool,
+    pub(crate) left_at: Option<Timestamp>,
     pub(crate) used: bool,
 }
 
@@ -43,8 +45,8 @@ pub(crate) struct AdmissionRow {
 pub(crate) enum About {
     /// A call of this number.
     Number(u32),
-    /// A booking.
-    Booking(BookingId),
+    /// A booking, as it was changed then.
+    Booking(BookingId, Timestamp),
 }
 
 /// One row a fan, reason, thing and channel.
@@ -56,13 +58,25 @@ pub(crate) struct NoticeKey {
     pub(crate) channel: Channel,
 }
 
+impl NoticeKey {
+    /// Whether it tells the same fan the same thing.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let about = match (self.about, other.about) {
+            (About::Number(one), About::Number(two)) => one == two,
+            (About::Booking(one, _), About::Booking(two, _)) => one == two,
+            (About::Number(_), About::Booking(..)) | (About::Booking(..), About::Number(_)) => {
+                false
+            }
+        };
+        about && (self.account, self.reason) == (other.account, other.reason)
+    }
+}
+
 /// Where a notice stands.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NoticeState {
-    /// To be sent from then on.
+    /// To be tried from then on; while an attempt is under way that is when it must be over.
     Due(Timestamp),
-    /// An attempt has begun; what became of it is not recorded.
-    Trying,
     /// Sent.
     Sent,
     /// Given up.
@@ -73,8 +87,22 @@ pub(crate) enum NoticeState {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NoticeRow {
     pub(crate) state: NoticeState,
-    pub(crate) attempts: u32,
+    /// Attempts begun.
+    pub(crate) tries: u32,
+    /// Of those, how many may have arrived: ended unclear, or under way.
+    pub(crate) unclear: u32,
     pub(crate) useful_until: Timestamp,
+}
+
+/// How work ended when its notices were to be made.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With its notices.
+    Now,
+    /// Before, by somebody else; it makes no notices.
+    Already,
+    /// Not yet: its booking has changed since and is to be told again.
+    Changed,
 }
 
 /// All tables.
@@ -165,7 +193,7 @@ impl Tables {
             let row = PlaceRow {
                 account: *account,
                 entered_until: None,
-                left: false,
+                left_at: None,
                 used: false,
             };
             let before = self.places.insert(*number, row);
@@ -173,7 +201,7 @@ impl Tables {
         }
         for number in &changes.left {
             let row = self.places.get_mut(number);
-            row.ok_or(NotSaved::Conflict("place"))?.left = true;
+            row.ok_or(NotSaved::Conflict("place"))?.left_at = Some(changes.now);
         }
         for (number, expires_at) in &changes.entered {
             let row = self.places.get_mut(number);
@@ -190,7 +218,7 @@ impl Tables {
                 expires_at: admission.expires_at,
             });
             let call = Work::Call(PERFORMANCE, admission.last);
-            self.outbox.insert(call, changes.now);
+            self.outbox.insert(call, changes.now.plus_s(GRACE_S));
         }
         Ok(())
     }
@@ -220,7 +248,7 @@ impl Tables {
         }
         if let Some((number, row)) = place.and_then(|n| self.places.get_key_value(&n)) {
             let marks = PlaceMarks {
-                left: row.left,
+                left: row.left_at.is_some(),
                 used: row.used,
             };
             rows.places.entry((PERFORMANCE, *number)).or_insert(marks);
@@ -252,7 +280,8 @@ impl Tables {
         }
         for ((_, number), marks) in &loaded.places {
             let row = self.places.get(number);
-            let same = row.is_some_and(|row| row.left == marks.left && row.used == marks.used);
+            let same = row
+                .is_some_and(|row| row.left_at.is_some() == marks.left && row.used == marks.used);
             check(same || !checked, "marks")?;
         }
         Ok(())
@@ -309,12 +338,37 @@ impl Tables {
         }
         for work in &changes.begun {
             let due_at = match work {
-                Work::Pay(_) => now.plus_s(GRACE_S),
-                Work::Refund(_) | Work::TellBooking(_) | Work::Call(..) => now,
+                Work::Pay(_) | Work::TellBooking(_) | Work::Call(..) => now.plus_s(GRACE_S),
+                Work::Refund(_) => now,
             };
             self.outbox.entry(work.clone()).or_insert(due_at);
         }
         Ok(())
+    }
+
+    /// Ends work and makes its notices, in one transaction. Work that somebody has ended meanwhile makes none (`stale`),
+    /// and a booking that changed since it was told of stays to be told again (`changed`), but for planted bugs.
+    pub(crate) fn record_notices(
+        &mut self,
+        telling: &Telling,
+        stale: bool,
+        changed: bool,
+    ) -> Result<Ended, NotSaved> {
+        if stale && !self.outbox.contains_key(&telling.work) {
+            return Ok(Ended::Already);
+        }
+        for (key, row) in &telling.notices {
+            check(self.notices.insert(*key, *row).is_none(), "notice")?;
+        }
+        let stands = match (&telling.work, &telling.state) {
+            (Work::TellBooking(id), Some(told)) => self.bookings[id].state == *told,
+            (Work::TellBooking(_) | Work::Call(..) | Work::Pay(_) | Work::Refund(_), _) => true,
+        };
+        if changed && !stands {
+            return Ok(Ended::Changed);
+        }
+        self.outbox.remove(&telling.work);
+        Ok(Ended::Now)
     }
 
     /// The room as the rows tell it, without the last `forget` places (0 but for a planted bug).
@@ -325,7 +379,7 @@ impl Tables {
                 number: *number,
                 account: row.account,
                 entered_until: row.entered_until,
-                left: row.left,
+                left: row.left_at.is_some(),
                 used: row.used,
             });
         }
@@ -350,7 +404,7 @@ impl Tables {
     /// Until when a place fills a slot; none when it does not.
     pub(crate) fn active_until(&self, number: u32) -> Option<Timestamp> {
         let row = self.places.get(&number)?;
-        if row.left || row.used {
+        if row.left_at.is_some() || row.used {
             return None;
         }
         row.entered_until

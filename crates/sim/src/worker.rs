@@ -139,6 +139,7 @@ impl World {
         {
             Ok(()) => {
                 let news = before == Some(BookingState::Pending);
+                self.hand_on_news(&rows.changes.begun);
                 self.count_settled(&booking, news);
                 self.note(format_args!(
                     "{} settled: {:?}, news {news}",

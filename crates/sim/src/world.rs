@@ -19,7 +19,7 @@ use crate::fan::Fan;
 use crate::history::History;
 use crate::hold_loop::{HoldTask, Lane};
 use crate::net::{Answer, Message, Net, Request, Said};
-use crate::notifier::NoticeWork;
+use crate::notifier::{SendWork, Telling};
 use crate::provider::Provider;
 use crate::rng::Rng;
 use crate::room_loop::RoomWork;
@@ -52,7 +52,11 @@ pub(crate) struct Memory {
     pub(crate) refund: RefundWork,
     /// Work that is left alone until then.
     pub(crate) leased: BTreeMap<Work, Timestamp>,
-    pub(crate) notifier: NoticeWork,
+    /// What is to be told, as it was handed on; the outbox has it too.
+    pub(crate) notice_queue: VecDeque<Work>,
+    /// What each teller has told and not recorded.
+    pub(crate) tellers: [Vec<Telling>; 2],
+    pub(crate) sender: SendWork,
     /// Fans with an open stream.
     pub(crate) listening: BTreeSet<usize>,
     /// Requests that are answered when their booking is final.
@@ -79,7 +83,9 @@ impl Memory {
             workers: [PayWork::Idle, PayWork::Idle],
             refund: RefundWork::Idle,
             leased: BTreeMap::new(),
-            notifier: NoticeWork::Idle,
+            notice_queue: VecDeque::new(),
+            tellers: [Vec::new(), Vec::new()],
+            sender: SendWork::default(),
             listening: BTreeSet::new(),
             waiters: BTreeMap::new(),
         };
@@ -111,7 +117,10 @@ pub(crate) fn seat_state(tables: &Tables, seat: SeatNo, now: Timestamp) -> SeatS
     match owner {
         Some(hold) if hold.keeps_seats(now) => match hold.state {
             HoldState::Confirmed(_) => SeatState::Sold,
-            HoldState::Active | HoldState::Paying(_) | HoldState::Released => SeatState::Held,
+            HoldState::Active
+            | HoldState::Paying(_)
+            | HoldState::Returned(_)
+            | HoldState::Released => SeatState::Held,
         },
         Some(_) | None => SeatState::Free,
     }
@@ -314,8 +323,19 @@ impl World {
         if self.reconciler_ready() {
             ready.push(Self::reconciler_acts);
         }
-        if self.notifier_ready() {
-            ready.push(Self::notifier_acts);
+        for (teller, act) in [Self::teller_0 as fn(&mut Self), Self::teller_1]
+            .into_iter()
+            .enumerate()
+        {
+            if self.teller_ready(teller) {
+                ready.push(act);
+            }
+        }
+        if self.sender_ready() {
+            ready.push(Self::sender_acts);
+        }
+        if self.untold().is_some() {
+            ready.push(Self::look_through);
         }
         if memory
             .expiries
@@ -339,6 +359,14 @@ impl World {
 
     fn lane_1(&mut self) {
         self.lane_acts(1);
+    }
+
+    fn teller_0(&mut self) {
+        self.teller_acts(0);
+    }
+
+    fn teller_1(&mut self) {
+        self.teller_acts(1);
     }
 
     fn worker_0(&mut self) {
@@ -487,6 +515,7 @@ fn state(hold: &Hold) -> &'static str {
         HoldState::Active => "active",
         HoldState::Paying(_) => "paying",
         HoldState::Confirmed(_) => "confirmed",
+        HoldState::Returned(_) => "returned",
         HoldState::Released => "released",
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use boxoffice_core::hold::{self, Hold, HoldCommand, HoldRows, HoldState, PlaceMarks};
+use boxoffice_core::hold::{self, Hold, HoldCommand, HoldRows, HoldState, PlaceMarks, Spell};
 use boxoffice_core::seating::{SeatNo, Wanted};
 use boxoffice_core::{AccountId, BookingId, HoldId, PerformanceId, Refusal, Timestamp};
 use rusqlite::{Row, params};
@@ -113,14 +113,15 @@ impl Store {
 pub(super) const SELECT_HOLD: &str = "SELECT hold_id, performance_id, account_id, place, seats, total_minor, content, created_at, expires_at, state, booking_id \
      FROM holds WHERE hold_id = ?1";
 const SELECT_SEAT: &str = "SELECT hold_id FROM seats WHERE performance_id = ?1 AND seat_no = ?2";
-const SELECT_FAN: &str = "SELECT holds FROM fans WHERE performance_id = ?1 AND account_id = ?2";
+const SELECT_FAN: &str =
+    "SELECT holds, since, until FROM fans WHERE performance_id = ?1 AND account_id = ?2";
 const SELECT_MARKS: &str = "SELECT left_at IS NOT NULL, used_by IS NOT NULL FROM places WHERE performance_id = ?1 AND epoch = ?2 AND number = ?3 AND account_id = ?4";
 const INSERT_HOLD: &str = "INSERT INTO holds (hold_id, performance_id, account_id, place, seats, total_minor, content, created_at, expires_at, state) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)";
 const UPDATE_SEAT: &str =
     "UPDATE seats SET hold_id = ?4 WHERE performance_id = ?1 AND seat_no = ?2 AND hold_id IS ?3";
-const UPSERT_FAN: &str = "INSERT INTO fans (performance_id, account_id, holds) VALUES (?1, ?2, ?3) \
-     ON CONFLICT (performance_id, account_id) DO UPDATE SET holds = excluded.holds";
+const UPSERT_FAN: &str = "INSERT INTO fans (performance_id, account_id, holds, since, until) VALUES (?1, ?2, ?3, ?4, ?5) \
+     ON CONFLICT (performance_id, account_id) DO UPDATE SET holds = excluded.holds, since = excluded.since, until = excluded.until";
 const UPDATE_HOLD: &str = "UPDATE holds SET state = ?2, booking_id = ?3 WHERE hold_id = ?1 AND state = ?4 AND booking_id IS ?5";
 
 fn decide(
@@ -202,16 +203,25 @@ fn load(
         )?;
         rows.places.extend(marks.map(|marks| ((id, number), marks)));
     }
-    let fans = tx.one(
-        SELECT_FAN,
-        params![Col(id), Col(command.account_id)],
-        |row| row.get::<_, Vec<u8>>(0),
-    )?;
-    let of_fan = ids_from_bytes(&fans.unwrap_or_default(), HoldId);
+    let fan = (id, command.account_id);
+    let known = tx.one(SELECT_FAN, params![Col(fan.0), Col(fan.1)], |row| {
+        let of_fan = ids_from_bytes(row.get_ref(0)?.as_blob()?, HoldId);
+        let (since, until): (Col<_>, Col<_>) = (row.get(1)?, row.get(2)?);
+        Ok((
+            of_fan,
+            Spell {
+                since: since.0,
+                until: until.0,
+            },
+        ))
+    })?;
+    let (of_fan, spell) = known.unzip();
+    let of_fan = of_fan.unwrap_or_default();
+    rows.spells.extend(spell.map(|spell| (fan, spell)));
     for hold in &of_fan {
         load_hold(tx, rows, *hold)?;
     }
-    rows.fans.insert((id, command.account_id), of_fan);
+    rows.fans.insert(fan, of_fan);
     for seat in seats {
         let owner = tx.one(SELECT_SEAT, params![Col(id), seat.0], |row| {
             row.get::<_, Option<Col<HoldId>>>(0)
@@ -259,14 +269,18 @@ fn save(tx: &Tx<'_>, rows: &HoldRows, hold: &Hold) -> Result<(), Failure> {
     }
     for fan in &rows.changes.fans {
         let holds = rows.fans.get(fan).into_iter().flatten().map(|hold| hold.0);
-        expect_rows(
-            "note fan's hold",
-            tx.change(
-                UPSERT_FAN,
-                params![Col(fan.0), Col(fan.1), ids_to_bytes(holds)],
-            )?,
-            1,
-        )?;
+        let spell = rows
+            .spells
+            .get(fan)
+            .expect("whoever holds seats has a spell");
+        let row = params![
+            Col(fan.0),
+            Col(fan.1),
+            ids_to_bytes(holds),
+            Col(spell.since),
+            Col(spell.until)
+        ];
+        expect_rows("note fan's hold", tx.change(UPSERT_FAN, row)?, 1)?;
     }
     Ok(())
 }

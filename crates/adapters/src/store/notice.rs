@@ -10,8 +10,9 @@ use super::sqlite::{Tx, expect_rows};
 use super::{Store, outbox};
 use crate::failure::Failure;
 
-/// While an attempt is under way nobody else makes one, seconds.
-pub const ATTEMPT_S: u32 = 60;
+/// While an attempt is under way nobody else makes one, seconds. Longer than all time limits of an attempt together, or
+/// one that is slow would be made twice.
+const ATTEMPT_S: u32 = 150;
 
 /// A message to one fan by one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub struct Notice {
     pub useful_until: Timestamp,
     /// When what it tells was recorded.
     pub created_at: Timestamp,
+}
+
+/// What became of an operator's wish to send a dead letter again.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Resent {
+    /// It is to be sent again, or waits already.
+    Again,
+    /// There is no dead letter with this id.
+    Unknown,
+    /// It called a fan whose turn is over.
+    TurnOver,
 }
 
 /// A notice that was given up, for the operator to see and send again.
@@ -65,8 +77,12 @@ const BEGIN: &str = "UPDATE notices SET tries = ?2, unclear = ?3, due_at = ?4 WH
 const COUNT_DUE: &str = "SELECT EXISTS (SELECT 1 FROM notices WHERE state = 0 AND due_at <= ?1)";
 const SELECT_DEAD: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, unclear, useful_until, created_at FROM notices \
      WHERE state = 2 AND notice_id > ?1 ORDER BY notice_id LIMIT ?2";
-const SELECT_STATE: &str = "SELECT state, performance_id FROM notices WHERE notice_id = ?1";
+const SELECT_STATE: &str =
+    "SELECT state, performance_id, reason, useful_until FROM notices WHERE notice_id = ?1";
 const REVIVE: &str = "UPDATE notices SET state = 0, tries = 0, unclear = 0, due_at = ?2, useful_until = ?3 WHERE notice_id = ?1 AND state = 2";
+const TAKE_OVER: &str = "UPDATE notices SET due_at = ?1 WHERE state = 0 AND due_at > ?1";
+/// For how long a booking's dead letter that is sent again is of use at least, seconds.
+const RESENT_USEFUL_S: u32 = 3_600;
 const COUNTS: &str =
     "SELECT performance_id, state, count(*) FROM notices GROUP BY performance_id, state";
 
@@ -129,8 +145,19 @@ impl Store {
         self.sqlite().write(step).await
     }
 
-    /// Notices whose next attempt is due. The attempt is remembered before it is made, as one that may have arrived, so that
-    /// crashes cannot repeat it without end; nobody else gets them for a minute.
+    /// Makes everything that is to be sent due now: whoever waited with it or was sending it is gone. To be called before
+    /// the first attempt of a process.
+    ///
+    /// # Errors
+    /// [`Failure`]: what was under way becomes due in its own time.
+    pub async fn take_over_notices(&self) -> Result<(), Failure> {
+        let step = |tx: &Tx<'_>| tx.change(TAKE_OVER, [Col(tx.now)]).map(drop);
+        self.sqlite().write(step).await
+    }
+
+    /// Notices whose next attempt is due, the longest due first. The attempt is remembered before it is made, as one that
+    /// may have arrived, so that crashes cannot repeat it without end; it is to be made at once, for nobody else gets them
+    /// only while an attempt can last.
     ///
     /// # Errors
     /// [`Failure`]: the next call gets them.
@@ -195,33 +222,38 @@ impl Store {
         self.sqlite().read(read).await
     }
 
-    /// Sends a dead letter again; false when there is none with this id. One that waits already is the same.
+    /// Sends a dead letter again. A call keeps the end of its turn: nobody is called to a turn that is over.
     ///
     /// # Errors
     /// [`Failure::Busy`]: it may be repeated.
-    pub async fn resend(&self, id: NoticeId) -> Result<bool, Failure> {
+    pub async fn resend(&self, id: NoticeId) -> Result<Resent, Failure> {
         let step = move |tx: &Tx<'_>| {
             let found = tx.one(SELECT_STATE, [Col(id)], |row| {
                 Ok((
                     row.get::<_, i64>(0)?,
                     row.get::<_, Col<PerformanceId>>(1)?.0,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, Col<Timestamp>>(3)?.0,
                 ))
             })?;
-            let Some((state, performance)) = found else {
-                return Ok(false);
+            let Some((state, performance, reason, useful_until)) = found else {
+                return Ok(Resent::Unknown);
             };
-            if state == 2 {
-                expect_rows(
-                    "revive notice",
-                    tx.change(
-                        REVIVE,
-                        params![Col(id), Col(tx.now), Col(tx.now.plus_s(3_600))],
-                    )?,
-                    1,
-                )?;
-                tx.kept.revive_notice(performance);
+            let is_call = reason == reason_code(Reason::YourTurn);
+            match state {
+                0 => return Ok(Resent::Again),
+                2 if is_call && useful_until <= tx.now => return Ok(Resent::TurnOver),
+                2 => (),
+                _ => return Ok(Resent::Unknown),
             }
-            Ok(state != 1)
+            let useful_until = match is_call {
+                true => useful_until,
+                false => useful_until.max(tx.now.plus_s(RESENT_USEFUL_S)),
+            };
+            let change = params![Col(id), Col(tx.now), Col(useful_until)];
+            expect_rows("revive notice", tx.change(REVIVE, change)?, 1)?;
+            tx.kept.revive_notice(performance);
+            Ok(Resent::Again)
         };
         self.sqlite().write(step).await
     }

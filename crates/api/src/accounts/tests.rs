@@ -298,6 +298,8 @@ impl Server {
             trusted: Vec::new(),
             per_address_per_s: 1,
             per_account_per_s: 1,
+            proof_bits_min: 0,
+            proof_bits_max: 0,
         };
         let app = App::new(Parts {
             room: Arc::new(Room::memory(
@@ -314,6 +316,7 @@ impl Server {
             clock,
             signer: Signer::new(b"pass"),
             auth: Auth::new(&auth, []).unwrap(),
+            proofs: crate::proof::Proofs::new(&[0; 32], &http, boxoffice_core::Timestamp(0)),
             http,
             shutdown: watch::channel(false).1,
             streams: Arc::new(Semaphore::new(1)),

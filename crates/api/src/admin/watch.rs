@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use boxoffice_adapters::performance::Performance;
-use boxoffice_adapters::store::{DeadLetter, NoticeCounts};
+use boxoffice_adapters::store::{DeadLetter, NoticeCounts, Resent};
 use boxoffice_core::booking::Booking;
 use boxoffice_core::notice::{Channel, Reason};
 use boxoffice_core::{BookingId, Money, NoticeId, PerformanceId, Timestamp};
@@ -332,6 +332,7 @@ async fn list_notices(
         (status = 401, description = "`login-required`"),
         (status = 403, description = "`operator-only`"),
         (status = 404, description = "`not-found`: there is no such dead letter"),
+        (status = 410, description = "`turn-lapsed`: it called a fan whose turn is over"),
         (status = 413, description = "`too-large`"),
         (status = 503, description = "`busy`, with `Retry-After`"),
     ))]
@@ -341,10 +342,14 @@ async fn resend_notice(
     Id(notice_id): Id<NoticeId>,
     _: NoBody,
 ) -> Result<StatusCode, Problem> {
-    if app.store.resend(notice_id).await? {
-        Ok(StatusCode::ACCEPTED)
-    } else {
-        Err(Problem::not_found())
+    match app.store.resend(notice_id).await? {
+        Resent::Again => Ok(StatusCode::ACCEPTED),
+        Resent::Unknown => Err(Problem::not_found()),
+        Resent::TurnOver => Err(Problem::new(
+            StatusCode::GONE,
+            "turn-lapsed",
+            "The turn that this notice calls to is over.",
+        )),
     }
 }
 

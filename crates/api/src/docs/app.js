@@ -1,16 +1,39 @@
 // Lists every call of openapi.json by tag, with what it takes and answers, and tries it.
-// Kept true: everything from the document or an answer is put in as text, never as markup.
+// Kept true: everything from the document or an answer is put in as text, never as markup; a QR code is drawn from shapes
+// alone; what an answer named fills in the next call, and nothing is kept beyond the page.
 "use strict";
 
 let openapi;
 const methods = ["get", "post", "put", "patch", "delete", "head", "options"];
 const byId = (id) => document.getElementById(id);
+const base = "/api/v1";
+
+/** A fan's way through a sale, as the page begins with it. */
+const way = [
+  ["create_account", "Make an account"], ["create_session", "Log in"], ["list_events", "Find a performance"], ["join_waiting_room", "Join the waiting room"],
+  ["my_place", "See how far you are"], ["take_pass", "Enter with a pass"], ["create_hold", "Hold seats"], ["create_booking", "Book them"], ["ticket_qr", "Show the ticket"],
+];
+
+/** What a body begins with where the document leaves a choice. */
+const beginnings = {
+  create_hold: { best: { quantity: 2, together: true } },
+  create_booking: { payment: { method: "sandbox", outcome: "ok" } },
+  create_venue: { name: "Hall", generate: { sections: 2, rows: 10, seats_per_row: 20 } },
+};
+
+/** Ids and the address that answers and inputs have named; the latest wins. */
+const known = {};
 
 /** An element with properties and children; a child that is a string is text. */
 function make(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
   return element;
+}
+
+/** Text in which `code` between backticks is set as code. */
+function prose(text) {
+  return (text ?? "").split("`").map((part, at) => (at % 2 ? make("code", {}, part) : part)).filter((part) => part !== "");
 }
 
 /** What a `$ref` points to. */
@@ -48,6 +71,8 @@ function typeName(schema) {
 function limits(schema) {
   const names = { minimum: "from", maximum: "to", minLength: "at least", maxLength: "at most", minItems: "at least", maxItems: "at most", pattern: "like", default: "default" };
   const units = { minLength: " characters", maxLength: " characters", minItems: " items", maxItems: " items" };
+  const words = schema.pattern?.match(/^\w+(\|\w+)+$/)?.[0].split("|");
+  if (words) return `one of ${words.join(", ")}`;
   return Object.keys(names).filter((key) => schema[key] !== undefined)
     .map((key) => `${names[key]} ${typeof schema[key] === "object" ? JSON.stringify(schema[key]) : schema[key]}${units[key] ?? ""}`).join(", ");
 }
@@ -69,7 +94,7 @@ function fields(schema, depth = 0) {
     const inner = whole(one);
     return make("li", {}, make("code", {}, name), " ", make("small", {}, typeName(one)),
       (found.required ?? []).includes(name) ? make("span", { className: "needed" }, " required") : null,
-      inner.description ?? resolve(one).description ? ` — ${resolve(one).description ?? inner.description}` : null,
+      ...prose(inner.description ?? resolve(one).description ? ` — ${resolve(one).description ?? inner.description}` : ""),
       limits(inner) ? make("small", {}, ` (${limits(inner)})`) : null, fields(one, depth + 1));
   };
   return make("ul", { className: "fields" }, ...names.map((name) => row(name, found.properties[name])), ...(more ? [row("<any name>", more)] : []));
@@ -86,10 +111,12 @@ function newId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** Something that fits the schema. Fields that need not be there are left out below the top; at the top, those that may be null. */
+const madeByClient = (schema) => schema.format === "uuid" || /client.*UUID/.test(schema.description ?? "");
+
+/** Something that fits the schema; a field that is known is that. Fields that need not be there are left out below the top; at the top, those that may be null. */
 function example(schema, depth = 0) {
   const found = whole(schema);
-  if (found.format === "uuid" || (found.type === "string" && /client.*UUID/.test(found.description ?? ""))) return newId();
+  if (found.type === "string" && madeByClient(found)) return newId();
   for (const given of [found.example, found.examples?.[0], found.const, found.default, found.enum?.[0]]) {
     if (given !== undefined) return given;
   }
@@ -101,7 +128,10 @@ function example(schema, depth = 0) {
     const mayBeNull = (one) => [one.type].flat().includes("null") || (choices(one) ?? []).some(isNull);
     const names = Object.keys(found.properties ?? {})
       .filter((name) => (found.required ?? []).includes(name) || (depth === 0 && !mayBeNull(whole(found.properties[name]))));
-    return depth > 6 ? {} : Object.fromEntries(names.map((name) => [name, example(found.properties[name], depth + 1)]));
+    return depth > 6 ? {} : Object.fromEntries(names.map((name) => {
+      const own = /client/.test(whole(found.properties[name]).description ?? "");
+      return [name, (own ? undefined : known[name]) ?? example(found.properties[name], depth + 1)];
+    }));
   }
   if (type === "integer" || type === "number") return found.minimum ?? 1;
   if (type === "boolean") return true;
@@ -115,28 +145,52 @@ function answers(operation) {
   return make("dl", {}, ...Object.entries(operation.responses ?? {}).flatMap(([status, response]) => {
     const found = resolve(response);
     const bodies = contents(found).map(([kind, body]) => make("div", {}, make("small", {}, kind), body.schema ? fields(body.schema) : null));
-    return [make("dt", { className: status < "400" ? "ok" : "no" }, status), make("dd", {}, found.description ?? "", ...bodies)];
+    return [make("dt", { className: status < "400" ? "ok" : "no" }, status), make("dd", {}, ...prose(found.description), ...bodies)];
   }));
 }
 
-/** An input for each parameter; the header that all tries share is above. */
+/** An input for each parameter; the headers that all tries share are above. */
 function inputs(parameters) {
   const rows = parameters.map((parameter) => {
     const input = make("input", { autocomplete: "off", spellcheck: false, required: parameter.in === "path" });
-    const hint = [parameter.in, parameter.description].filter(Boolean).join(": ");
-    const label = make("label", {}, make("code", {}, parameter.name), ` ${hint}`, parameter.required ? make("span", { className: "needed" }, " required") : null, input);
+    const words = resolve(parameter.schema).pattern?.match(/^\w+(\|\w+)+$/)?.[0].split("|");
+    const hint = parameter.description ?? (words ? words.join(", ") : "");
+    if (words && parameter.required) input.value = words[0];
+    const label = make("label", {}, make("code", {}, parameter.name), " ", ...prose(hint), parameter.required ? make("span", { className: "needed" }, " required") : null, input);
     return { parameter, input, label };
   });
   return rows;
 }
 
-/** Puts a token or pass of an answer where the next try finds it. */
+/** Puts the token, the pass and the ids of an answer where the next try finds them. Of a list, the first of what is not known. */
 function keep(answer) {
   if (typeof answer?.access_token === "string") byId("token").value = answer.access_token;
   if (typeof answer?.pass === "string") byId("pass").value = answer.pass;
+  const inList = Array.isArray(answer?.items);
+  const seen = new Set();
+  const walk = (part, depth) => {
+    if (depth > 6 || !part || typeof part !== "object") return;
+    for (const [name, value] of Object.entries(part)) {
+      const names = typeof value === "string" && (name.endsWith("_id") || name === "email");
+      if (names && !seen.has(name) && !(inList && known[name])) known[name] = value;
+      if (names) seen.add(name);
+    }
+    Object.values(part).forEach((value) => walk(value, depth + 1));
+  };
+  walk(answer, 0);
 }
 
+/** A QR code as a picture; nothing when there is more in it than shapes. */
+function picture(text) {
+  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  const shapes = ["svg", "g", "path", "rect", "title"], plain = ["viewBox", "d", "fill", "width", "height", "x", "y", "shape-rendering", "role", "aria-label", "xmlns", "version"];
+  const parts = [svg, ...svg.querySelectorAll("*")];
+  return parts.every((part) => shapes.includes(part.localName) && [...part.attributes].every((one) => plain.includes(one.name))) ? document.importNode(svg, true) : null;
+}
+
+/** Lines of a stream, and characters of an answer, that are shown. */
 const LINES_MAX = 400;
+const CHARACTERS_MAX = 40_000;
 
 /** Shows an event stream until it ends or is stopped. */
 async function follow(response, output) {
@@ -151,63 +205,93 @@ async function follow(response, output) {
   }
 }
 
-async function show(response, started, status, output) {
+async function show(response, started, status, output, more) {
   status.className = response.ok ? "ok" : "no";
   status.textContent = `${response.status} ${response.statusText} · ${Math.round(performance.now() - started)} ms`;
   const kind = response.headers.get("content-type") ?? "";
-  output.hidden = false;
-  output.textContent = "";
-  if (kind.startsWith("text/event-stream")) return follow(response, output);
-  const text = await response.text();
   const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
+  more.replaceChildren(make("details", {}, make("summary", {}, "Headers of the answer"), make("pre", { tabIndex: 0 }, headers)));
+  output.textContent = "";
+  if (kind.startsWith("text/event-stream")) {
+    output.hidden = false;
+    return follow(response, output);
+  }
+  const text = await response.text();
+  const drawn = kind.startsWith("image/svg") ? picture(text) : null;
+  if (drawn) more.prepend(make("figure", {}, drawn));
   let body = text;
   if (kind.includes("json") && text) {
     const answer = JSON.parse(text);
     keep(answer);
     body = JSON.stringify(answer, null, 2);
   }
-  output.textContent = `${headers}\n\n${body}`;
+  output.hidden = !body || drawn !== null;
+  output.textContent = body.length > CHARACTERS_MAX ? `${body.slice(0, CHARACTERS_MAX)}\n… ${body.length - CHARACTERS_MAX} characters more` : body;
 }
 
-/** The request that the form says. */
-function request(method, path, rows, body, controller) {
+/** The request that the form says: where, and with what. */
+function request(method, path, rows, body) {
   const query = new URLSearchParams();
   const headers = {};
   for (const { parameter, input } of rows) {
     const value = input.value.trim();
-    if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, encodeURIComponent(value));
-    else if (value && parameter.in === "query") query.set(parameter.name, value);
+    if (parameter.in === "path") {
+      path = path.replace(`{${parameter.name}}`, encodeURIComponent(value));
+      if (value && parameter.name.endsWith("_id")) known[parameter.name] = value;
+    } else if (value && parameter.in === "query") query.set(parameter.name, value);
     else if (value && parameter.in === "header") headers[parameter.name] = value;
   }
   if (byId("token").value.trim()) headers.Authorization = `Bearer ${byId("token").value.trim()}`;
   if (byId("pass").value.trim()) headers["Boxoffice-Pass"] = byId("pass").value.trim();
   if (body) headers["Content-Type"] = "application/json";
-  const url = query.size ? `${path}?${query}` : path;
-  return fetch(url, { method: method.toUpperCase(), headers, body: body ? body.value : undefined, signal: controller.signal, cache: "no-store" });
+  return { url: query.size ? `${path}?${query}` : path, init: { method: method.toUpperCase(), headers, body: body ? body.value : undefined, cache: "no-store" } };
 }
 
+/** The same for a shell; token and pass by name, so that it can be shown around. */
+function asCurl({ url, init }) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const named = { Authorization: '"Authorization: Bearer $TOKEN"', "Boxoffice-Pass": '"Boxoffice-Pass: $PASS"' };
+  const lines = [`curl -i${init.method === "GET" ? "" : ` -X ${init.method}`} ${quoted(location.origin + url)}`,
+    ...Object.entries(init.headers).map(([name, value]) => `-H ${named[name] ?? quoted(`${name}: ${value}`)}`)];
+  if (init.body) lines.push(`-d ${quoted(init.body)}`);
+  return lines.join(" \\\n  ");
+}
+
+/** The form that tries a call, and what fills in what is known whenever the call is opened. */
 function tryIt(method, path, operation, parameters) {
   const shared = ["authorization", "boxoffice-pass"];
   const rows = inputs(parameters.filter((parameter) => !shared.includes(parameter.name.toLowerCase())));
   const schema = contents(operation.requestBody).find(([kind]) => kind.includes("json"))?.[1]?.schema;
-  const body = schema ? make("textarea", { value: JSON.stringify(example(schema), null, 2), spellcheck: false }) : null;
-  const status = make("p", { role: "status" });
-  const output = make("pre", { hidden: true, tabIndex: 0 });
+  const body = schema ? make("textarea", { spellcheck: false }) : null;
+  const [status, output, more] = [make("p", { role: "status" }), make("pre", { hidden: true, tabIndex: 0 }), make("div", {})];
   const send = make("button", { className: "send" }, "Send");
   const stop = make("button", { type: "button", hidden: true }, "Stop");
+  const shell = make("pre", { tabIndex: 0 });
+  const curl = make("details", {}, make("summary", {}, "As curl"), shell);
   let controller = new AbortController();
+  let [filled, sent] = ["", true];
+  const fill = () => {
+    for (const { parameter, input } of rows) if (parameter.in === "path" && !input.value) input.value = known[parameter.name] ?? "";
+    if (!body || body.value !== filled || !sent) return;
+    filled = body.value = JSON.stringify({ ...example(schema), ...beginnings[operation.operationId] }, null, 2);
+    body.rows = Math.min(24, filled.split("\n").length + 1);
+    sent = false;
+  };
   stop.addEventListener("click", () => controller.abort());
-  const form = make("form", {}, make("div", { className: "pair" }, ...rows.map((row) => row.label)), body ? make("label", {}, "Body", body) : null, send, stop, status, output);
+  curl.addEventListener("toggle", () => { shell.textContent = asCurl(request(method, path, rows, body)); });
+  const form = make("form", {}, make("div", { className: "pair" }, ...rows.map((row) => row.label)), body ? make("label", {}, "Body", body) : null, send, stop, status, output, more, curl);
+  form.addEventListener("input", () => { shell.textContent = asCurl(request(method, path, rows, body)); });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     controller.abort();
     const mine = controller = new AbortController();
-    stop.hidden = false;
+    [stop.hidden, sent] = [false, true];
     status.className = "quiet";
     status.textContent = "Asking…";
     const started = performance.now();
     try {
-      await show(await request(method, path, rows, body, mine), started, status, output);
+      const { url, init } = request(method, path, rows, body);
+      await show(await fetch(url, { ...init, signal: mine.signal }), started, status, output, more);
     } catch (error) {
       if (!mine.signal.aborted) {
         status.className = "no";
@@ -219,7 +303,15 @@ function tryIt(method, path, operation, parameters) {
       if (mine === controller) stop.hidden = true;
     }
   });
-  return form;
+  return { form, fill };
+}
+
+/** What a call needs to be let in, in words. */
+function needs(operation) {
+  const ways = operation.security ?? openapi.security ?? [];
+  if (!ways.length) return "No login needed.";
+  if (ways.some((way) => Object.keys(way).length === 0)) return "With or without a login.";
+  return operation.tags?.[0] === "operators" ? "Needs an operator's login." : "Needs a login.";
 }
 
 /** What is inside a call; made when it is opened, since most never are. */
@@ -227,24 +319,39 @@ function inside(method, path, item, operation) {
   const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolve);
   const body = resolve(operation.requestBody);
   const taken = contents(body).map(([kind, content]) => make("div", {}, make("small", {}, kind), content.schema ? fields(content.schema) : null));
-  const needs = (operation.security ?? openapi.security ?? []).flatMap(Object.keys);
-  return make("div", {},
-    operation.description ? make("p", {}, operation.description) : null,
-    needs.length ? make("p", { className: "quiet" }, `Needs: ${[...new Set(needs)].join(", ")}`) : null,
-    taken.length ? make("h3", {}, "Takes") : null, body.description ? make("p", {}, body.description) : null, ...taken,
-    make("h3", {}, "Answers"), answers(operation),
-    make("h3", {}, "Try it"), tryIt(method, path, operation, parameters));
+  const { form, fill } = tryIt(method, path, operation, parameters);
+  const part = make("div", {},
+    operation.description ? make("p", {}, ...prose(operation.description)) : null,
+    make("p", { className: "quiet" }, needs(operation)),
+    make("h3", {}, "Try it"), form,
+    taken.length ? make("h3", {}, "Takes") : null, body.description ? make("p", {}, ...prose(body.description)) : null, ...taken,
+    make("h3", {}, "Answers"), answers(operation));
+  return { part, fill };
 }
 
 function call(method, path, item, operation) {
+  const short = path.startsWith(base) ? [make("span", { className: "base" }, base), path.slice(base.length)] : [path];
   const summary = make("summary", {}, make("span", { className: `method ${method}` }, method.toUpperCase()),
-    make("span", { className: "path" }, path), make("span", { className: "what" }, operation.summary ?? ""));
+    make("span", { className: "path" }, ...short.flatMap((part) => (typeof part === "string" ? breakable(part) : [part]))),
+    make("span", { className: "what" }, ...prose(operation.summary)));
   const details = make("details", { className: "call", id: operation.operationId ?? `${method}-${path}` }, summary);
+  let fill = null;
   details.addEventListener("toggle", () => {
-    if (details.open && details.children.length === 1) details.append(inside(method, path, item, operation));
+    if (!details.open) return;
+    if (!fill) {
+      const made = inside(method, path, item, operation);
+      details.append(made.part);
+      fill = made.fill;
+    }
+    fill();
   });
   details.dataset.words = `${method} ${path} ${operation.summary ?? ""} ${operation.description ?? ""}`.toLowerCase();
   return details;
+}
+
+/** A path that breaks before a slash rather than inside a word. */
+function breakable(path) {
+  return path.split("/").flatMap((part, at) => (at ? [make("wbr", {}), `/${part}`] : [part]));
 }
 
 function list() {
@@ -256,9 +363,21 @@ function list() {
     }
   }
   const described = Object.fromEntries((openapi.tags ?? []).map((tag) => [tag.name, tag.description]));
-  const sections = [...byTag].filter(([, calls]) => calls.length)
-    .map(([tag, calls]) => make("section", {}, make("h2", {}, tag), described[tag] ? make("p", { className: "quiet" }, described[tag]) : null, ...calls));
-  byId("calls").replaceChildren(...sections);
+  const tags = [...byTag].filter(([, calls]) => calls.length);
+  const idOf = (tag) => `group-${tag.replaceAll(" ", "-")}`;
+  byId("groups").replaceChildren(...tags.map(([tag, calls]) => make("li", {}, make("a", { href: `#${idOf(tag)}` }, tag), make("small", {}, ` ${calls.length}`))));
+  byId("calls").replaceChildren(...tags.map(([tag, calls]) => make("section", { id: idOf(tag) }, make("h2", {}, tag),
+    described[tag] ? make("p", { className: "quiet" }, ...prose(described[tag])) : null, ...calls)));
+  byId("way").replaceChildren(...way.filter(([id]) => byId(id)).map(([id, words]) => make("li", {}, make("a", { href: `#${id}` }, words))));
+}
+
+/** Opens the call that the address names. */
+function openNamed() {
+  const named = location.hash && byId(decodeURIComponent(location.hash.slice(1)));
+  if (!(named instanceof HTMLDetailsElement)) return;
+  named.open = true;
+  named.scrollIntoView();
+  named.querySelector("summary").focus({ preventScroll: true });
 }
 
 function find() {
@@ -271,6 +390,8 @@ function find() {
     }
     section.hidden = !any;
   }
+  byId("groups").hidden = words.length > 0;
+  byId("none").hidden = document.querySelector("main section:not([hidden])") !== null;
 }
 
 async function start() {
@@ -281,8 +402,11 @@ async function start() {
     byId("version").textContent = openapi.info?.version ?? "";
     list();
     byId("find").addEventListener("input", find);
-    const named = location.hash && byId(decodeURIComponent(location.hash.slice(1)));
-    if (named instanceof HTMLDetailsElement) named.open = true;
+    byId("keys").addEventListener("submit", (event) => event.preventDefault());
+    addEventListener("hashchange", openNamed);
+    // A link to the call that the address names already is no change of address.
+    byId("way").addEventListener("click", (event) => { if (event.target.hash === location.hash) openNamed(); });
+    openNamed();
   } catch (error) {
     byId("calls").replaceChildren(make("p", { className: "no" }, `The document could not be read: ${error.message}`));
   }

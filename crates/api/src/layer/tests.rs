@@ -83,6 +83,8 @@ fn house() -> House {
         trusted: vec![("127.0.0.0".parse().unwrap(), 8)],
         per_address_per_s: 30,
         per_account_per_s: 1,
+        proof_bits_min: 0,
+        proof_bits_max: 0,
     };
     let metrics = Arc::new(Metrics::default());
     House {
@@ -299,6 +301,7 @@ async fn preflight() {
         for name in [
             "authorization",
             "boxoffice-pass",
+            "boxoffice-proof",
             "content-type",
             "prefer",
             "last-event-id",

@@ -213,6 +213,16 @@ const WRONG: &[Wrong] = &[
     ),
     ("[limits]\ntrusted = [1]", &[], &["limits.trusted", "list"]),
     (
+        "[limits]\nproof_bits_max = 29",
+        &[],
+        &["limits.proof_bits_max", "from 0 to 28"],
+    ),
+    (
+        "",
+        &[("BOXOFFICE_LIMITS__PROOF_BITS_MIN", "21")],
+        &["limits.proof_bits_min", "limits.proof_bits_max"],
+    ),
+    (
         "",
         &[("BOXOFFICE_STORE__URL", "gopher://x")],
         &["store.url", "sqlite://"],

@@ -29,9 +29,15 @@ mod holds;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod operators;
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]

@@ -167,6 +167,33 @@ fn the_limit_counts_all_live_holds_of_a_fan_and_no_others() {
 }
 
 #[test]
+fn a_fan_may_hold_seats_hold_after_hold_for_an_hour_and_then_others_have_a_chance() {
+    let mut rows = rows(1);
+    let (mut now, mut id) = (0, 0);
+    // A new hold each time the one before has run out, as a script would.
+    let again_at = loop {
+        id += 1;
+        let asked = ask(&mut rows, u8::try_from(id % 250).unwrap(), 1, &[0], at(now));
+        rows.holds.retain(|_, hold| hold.keeps_seats(at(now)));
+        if rows.holds.is_empty() {
+            rows.seats.insert((HALL, SeatNo(0)), None);
+        }
+        match asked {
+            Ok(hold) => now = hold.expires_at.0 / 1_000_000,
+            Err(Refusal::HeldTooLong { again_at }) => break again_at,
+            Err(other) => panic!("{other:?} at {now} s"),
+        }
+        rows.holds.clear();
+        rows.seats.insert((HALL, SeatNo(0)), None);
+        rows.fans.clear();
+    };
+    assert_eq!((now, again_at), (3_600, at(3_610)));
+    ask(&mut rows, 251, 2, &[0], at(now)).unwrap();
+    rows.seats.insert((HALL, SeatNo(0)), None);
+    ask(&mut rows, 252, 1, &[0], again_at).unwrap();
+}
+
+#[test]
 fn a_pass_opens_until_it_is_used_or_its_place_given_up() {
     let try_with = |entry, marks: Option<PlaceMarks>| {
         let mut rows = rows(1);

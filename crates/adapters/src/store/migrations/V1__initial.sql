@@ -123,7 +123,9 @@ CREATE TABLE holds (
 CREATE TABLE fans (
     performance_id BLOB NOT NULL,
     account_id     BLOB NOT NULL,
-    holds          BLOB NOT NULL, -- ids of the holds that may still be live, 16 bytes each
+    holds          BLOB NOT NULL,    -- ids of the holds that may still be live, 16 bytes each
+    since          INTEGER NOT NULL, -- when the first hold of the unbroken spell was made
+    until          INTEGER NOT NULL, -- when the time of its last hold ends
     PRIMARY KEY (performance_id, account_id)
 ) WITHOUT ROWID;
 
