@@ -28,8 +28,8 @@ use crate::store::Store;
 const QUEUE_MAX: usize = 65_536;
 /// Commands in one batch.
 const BATCH_MAX: usize = 1_024;
-/// A loop looks at its room at least this often, so that nothing forgotten can stall a line.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A loop looks at its room at least this often, seconds, so that nothing forgotten can stall a line.
+const LOOK_EVERY_S: u32 = 1;
 
 /// How a waiting room stands.
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -326,23 +326,33 @@ fn is_live(view: &PlaceView) -> bool {
 /// One performance's loop; ends with the process.
 async fn run(line: Arc<Line>, parts: Arc<LoopParts>, mut commands: mpsc::Receiver<Command>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut decided_at = parts.clock.now();
     loop {
-        let wake = next_wake(&line, parts.clock.now());
+        // As seen from the last decision: what became possible while that was being saved is late, and is measured so.
+        let due_at = next_due(&line, decided_at);
+        let wake = Duration::from_micros(due_at.since_us(parts.clock.now()));
         tokio::select! {
             biased;
             received = commands.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
             () = line.rules_changed.notified() => (),
             () = tokio::time::sleep(wake) => (),
         }
-        if turn(&line, &parts, &mut batch).await.is_err() {
+        decided_at = parts.clock.now();
+        if turn(&line, &parts, &mut batch, due_at).await.is_err() {
             parts.metrics.failure("room");
             reload(&line, &parts).await;
         }
     }
 }
 
-/// One batch: decided, saved, applied, answered, published. After an error the room may be anything.
-async fn turn(line: &Line, parts: &LoopParts, batch: &mut Vec<Command>) -> Result<(), Failure> {
+/// One batch: decided, saved, applied, answered, published. After an error the room may be anything. `due_at` is when a
+/// call was possible at the earliest.
+async fn turn(
+    line: &Line,
+    parts: &LoopParts,
+    batch: &mut Vec<Command>,
+    due_at: Timestamp,
+) -> Result<(), Failure> {
     let (changes, answers) = guarded(parts, || decide(line, parts, batch.drain(..)))?;
     let saved = save(line, parts, &changes).await;
     guarded(parts, || {
@@ -354,6 +364,9 @@ async fn turn(line: &Line, parts: &LoopParts, batch: &mut Vec<Command>) -> Resul
     })?;
     guarded(parts, || {
         answer(line, parts, answers, &saved);
+        if saved.is_ok() {
+            measure_lag(parts, &changes, due_at);
+        }
         publish(line, parts, &changes, saved.is_ok());
     })?;
     saved
@@ -387,14 +400,25 @@ async fn reload(line: &Line, parts: &LoopParts) {
     }
 }
 
-fn next_wake(line: &Line, now: Timestamp) -> Duration {
+/// When the loop has to look at its room unasked: a second after `now` at the latest.
+fn next_due(line: &Line, now: Timestamp) -> Timestamp {
     let rules = line.performance.rules();
     let at = line
         .room
         .read()
         .next_wake(&rules.sale, &rules.admission.unwrap_or(NOBODY), now);
-    at.map_or(LOOK_EVERY, |at| Duration::from_micros(at.since_us(now)))
-        .min(LOOK_EVERY)
+    let latest = now.plus_s(LOOK_EVERY_S);
+    at.map_or(latest, |at| at.min(latest))
+}
+
+/// How late fans were called: from when it was possible until it is remembered.
+fn measure_lag(parts: &LoopParts, changes: &RoomChanges, due_at: Timestamp) {
+    if let Some(admission) = &changes.admission {
+        // Who joins while there is room is called at once, before the loop would have looked.
+        let lag_us = parts.clock.now().since_us(due_at.min(admission.at));
+        let lag = Duration::from_micros(lag_us);
+        parts.metrics.admission_lag.set(lag.as_secs_f64());
+    }
 }
 
 fn decide(

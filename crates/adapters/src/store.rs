@@ -63,6 +63,9 @@ impl std::str::FromStr for StoreUrl {
     }
 }
 
+const PING: &str = "INSERT INTO settings (name, value) VALUES ('last ping', ?1) \
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
 impl Store {
     /// Opens the store for a server, which alone may have it, and brings its schema up to date. `begun` is handed the work
     /// of each commit, on the store's own thread: it must not block.
@@ -108,23 +111,17 @@ impl Store {
         }
     }
 
-    /// Whether the store can remember right now.
+    /// Whether the store can remember right now: it is made to, for a statement that changes no row needs no disk.
     ///
     /// # Errors
     /// The failure that a client would meet.
     pub async fn ping(&self) -> Result<(), Failure> {
-        match self {
-            Self::Sqlite(sqlite) => {
-                sqlite
-                    .write(|tx| {
-                        tx.rows
-                            .execute("UPDATE settings SET value = value WHERE name = ''", [])
-                            .map(|_| ())
-                            .map_err(sqlite::failure)
-                    })
-                    .await
-            }
-        }
+        self.sqlite()
+            .write(|tx| {
+                tx.change(PING, rusqlite::params![tx.now.0.to_string()])
+                    .map(|_| ())
+            })
+            .await
     }
 
     /// Runs one statement; for tests that plant a fault.

@@ -45,7 +45,7 @@ const MISSED_BOOKINGS_MAX: usize = 200;
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, description = "`bad-request`: an id that is not of this stream"),
         (status = 401, description = "`login-required`"), (status = 503, description = "`too-many-streams`")))]
 async fn stream(State(app): State<App>, fan: Fan, headers: HeaderMap) -> Result<Response, Problem> {
-    let since = match headers.get("last-event-id") {
+    let since = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
         Some(id) => Some(EventId::parse(id.to_str().unwrap_or_default()).ok_or_else(|| {
             Problem::bad_request("Last-Event-ID: is no id of this stream; leave it out to begin with what comes.")
         })?),
@@ -80,6 +80,7 @@ async fn stream(State(app): State<App>, fan: Fan, headers: HeaderMap) -> Result<
     Ok(streams::respond(
         &app,
         ticket,
+        Some(fan.session),
         AccountStream {
             teller,
             happenings,

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::auth::{Fan, password_fault};
 use crate::extract::{Id, Json, Part};
 use crate::problem::Problem;
-use crate::wire::{Page, given};
+use crate::wire::{Page, given, given_object, object, object_or_null};
 
 /// Longest e-mail address, characters.
 const EMAIL_MAX: usize = 254;
@@ -172,7 +172,7 @@ pub(crate) struct AccountChangeBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 32, examples("+82 10-1234-5678"))]
     phone: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     notices: Option<NoticesChangeBody>,
 }
 
@@ -435,6 +435,7 @@ pub(crate) struct NewDeviceBody {
     /// What the push service gave the app.
     #[schema(min_length = 1, max_length = 4096)]
     token: Option<String>,
+    #[serde(default, deserialize_with = "object_or_null")]
     subscription: Option<SubscriptionBody>,
 }
 
@@ -445,6 +446,7 @@ pub(crate) struct SubscriptionBody {
     /// Begins with `https://`.
     #[schema(max_length = 2048, format = "uri")]
     endpoint: String,
+    #[serde(deserialize_with = "object")]
     keys: SubscriptionKeysBody,
     /// Browsers send it along; not used.
     #[serde(rename = "expirationTime", default, skip_serializing)]

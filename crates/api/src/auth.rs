@@ -148,6 +148,11 @@ impl Auth {
         }
     }
 
+    /// Whether this session was ended while access tokens of it may still be shown.
+    pub(crate) fn has_ended(&self, session: SessionId) -> bool {
+        self.ended.read().until.contains_key(&session)
+    }
+
     /// Who sends this; a 401 problem when nobody who is logged in does.
     pub(crate) fn fan(&self, headers: &HeaderMap, now: Timestamp) -> Result<Fan, Problem> {
         let token = bearer(headers).ok_or_else(Problem::login_required)?;
@@ -155,7 +160,7 @@ impl Auth {
             .access
             .read(token, now)
             .ok_or_else(Problem::login_required)?;
-        if self.ended.read().until.contains_key(&fan.session) {
+        if self.has_ended(fan.session) {
             return Err(Problem::login_required());
         }
         Ok(fan)

@@ -525,7 +525,7 @@ async fn stream_availability(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let performance = app.performance(performance_id)?;
-    let known = match headers.get("last-event-id") {
+    let known = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
         Some(id) => id.to_str().ok().and_then(|id| id.parse().ok()),
         None => version(&part)?,
     };
@@ -534,6 +534,7 @@ async fn stream_availability(
     Ok(streams::respond(
         &app,
         ticket,
+        None,
         Changes::new(picture, performance, known),
     ))
 }

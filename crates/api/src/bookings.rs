@@ -22,7 +22,7 @@ use crate::extract::{Id, Json, Part};
 use crate::holds::{SeatBody, first_half, seat_body};
 use crate::problem::Problem;
 use crate::waiting_room::Nothing;
-use crate::wire::{MoneyBody, Page, Time};
+use crate::wire::{MoneyBody, Page, Time, object};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -41,9 +41,12 @@ const WAIT_S_MAX: u64 = 30;
 #[serde(deny_unknown_fields)]
 struct NewBooking {
     /// Made by the client: a UUID.
+    #[schema(format = Uuid)]
     booking_id: String,
     /// The own live hold.
+    #[schema(format = Uuid)]
     hold_id: String,
+    #[serde(deserialize_with = "object")]
     payment: NewPayment,
 }
 
@@ -252,19 +255,24 @@ fn method(new: &NewPayment) -> Result<Method, Problem> {
     Ok(Method::Sandbox(outcome))
 }
 
-/// `Prefer: wait=N` in seconds; what is no such preference is ignored, as RFC 7240 says.
+/// `Prefer: wait=N` in seconds; what is no such preference is ignored, as RFC 7240 says. Names are of either case, a value
+/// may be quoted, and the first of two counts.
 fn wait_s(headers: &HeaderMap) -> Option<Duration> {
     let prefers = headers
         .get_all("prefer")
         .iter()
         .filter_map(|value| value.to_str().ok());
     let mut parts = prefers.flat_map(|value| value.split([',', ';']));
-    let seconds: u64 =
-        parts.find_map(|part| part.trim().strip_prefix("wait=")?.trim().parse().ok())?;
+    let seconds: u64 = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("wait")
+            .then(|| value.trim().trim_matches('"').parse().ok())?
+    })?;
     (seconds > 0).then(|| Duration::from_secs(seconds.min(WAIT_S_MAX)))
 }
 
-/// The fan's bookings, latest first.
+/// The fan's bookings, by their ids from the greatest: with ids of version 7, latest first.
 #[utoipa::path(get, operation_id = "my_bookings", path = "/api/v1/bookings", tag = "holds and bookings", security(("bearer" = [])),
     params(("limit" = Option<u32>, Query, description = "1 to 200, 50 when not given"), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Page<BookingBody>), (status = 400, description = "`bad-request`"), (status = 401, description = "`login-required`")))]
@@ -304,7 +312,7 @@ async fn own(app: &App, fan: &Fan, id: BookingId) -> Result<Booking, Problem> {
 }
 
 /// A booking, as it stands.
-#[utoipa::path(get, operation_id = "booking", path = "/api/v1/bookings/{booking_id}", tag = "holds and bookings", params(("booking_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "booking", path = "/api/v1/bookings/{booking_id}", tag = "holds and bookings", params(("booking_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 200, body = BookingBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too")))]
 async fn read(
     State(app): State<App>,
@@ -317,7 +325,7 @@ async fn read(
 
 /// Gives a confirmed booking back: seats free again, money returned once. A repeat gets the same answer.
 #[utoipa::path(post, operation_id = "cancel_booking", path = "/api/v1/bookings/{booking_id}/cancellation", tag = "holds and bookings", request_body = Nothing,
-    params(("booking_id" = String, Path)), security(("bearer" = [])),
+    params(("booking_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 202, body = BookingBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too"),
         (status = 409, description = "`not-confirmed`"), (status = 503, description = "`busy`, with `Retry-After`")))]
 async fn cancel(
@@ -355,7 +363,7 @@ async fn own_ticket(app: &App, fan: &Fan, id: TicketId) -> Result<(Ticket, Booki
 }
 
 /// The fan's own ticket.
-#[utoipa::path(get, operation_id = "ticket", path = "/api/v1/tickets/{ticket_id}", tag = "tickets", params(("ticket_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "ticket", path = "/api/v1/tickets/{ticket_id}", tag = "tickets", params(("ticket_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 200, body = TicketBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too")))]
 async fn read_ticket(
     State(app): State<App>,
@@ -382,7 +390,7 @@ fn ticket_body(performance: &Performance, ticket: &Ticket, booking: &Booking) ->
 }
 
 /// The ticket's code as a QR, SVG.
-#[utoipa::path(get, operation_id = "ticket_qr", path = "/api/v1/tickets/{ticket_id}/qr.svg", tag = "tickets", params(("ticket_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "ticket_qr", path = "/api/v1/tickets/{ticket_id}/qr.svg", tag = "tickets", params(("ticket_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 200, content_type = "image/svg+xml", body = String), (status = 401, description = "`login-required`"),
         (status = 404, description = "`not-found`: somebody else's too")))]
 async fn ticket_qr(

@@ -106,7 +106,7 @@ impl<S: Send + Sync, T: std::str::FromStr> FromRequestParts<S> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::not_found())?;
+            .map_err(|_| Problem::bad_request("The id in the path is not a UUID."))?;
         let (name, text) = params.iter().next().ok_or_else(Problem::not_found)?;
         text.parse()
             .map(Id)

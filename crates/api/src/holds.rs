@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::Fan;
 use crate::extract::{Id, Json};
 use crate::problem::Problem;
-use crate::wire::{MoneyBody, Time};
+use crate::wire::{MoneyBody, Time, object_or_null};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -39,10 +39,12 @@ const SEATS_NAMED_MAX: usize = 1_000;
 #[serde(deny_unknown_fields)]
 struct NewHold {
     /// Made by the client: a UUID.
+    #[schema(format = Uuid)]
     hold_id: String,
     /// Seats by their guid in the plan.
     seats: Option<Vec<String>>,
     /// The best that are free.
+    #[serde(default, deserialize_with = "object_or_null")]
     best: Option<Best>,
     /// A standing area by its name; with `quantity`.
     area: Option<String>,
@@ -163,7 +165,7 @@ fn body(app: &App, hold: &Hold) -> Result<HoldBody, Problem> {
 ///
 /// Needs the pass while the waiting room is on. The client makes `hold_id`: a repeat gets the same hold.
 #[utoipa::path(post, operation_id = "create_hold", path = "/api/v1/performances/{performance_id}/holds", tag = "holds and bookings", request_body = NewHold,
-    params(("performance_id" = String, Path), ("Boxoffice-Pass" = Option<String>, Header, description = "The pass, while the waiting room is on")),
+    params(("performance_id" = String, Path, format = Uuid), ("Boxoffice-Pass" = Option<String>, Header, description = "The pass, while the waiting room is on")),
     security(("bearer" = [])),
     responses((status = 201, body = HoldBody), (status = 400, description = "`bad-request`, `unknown-seat`"), (status = 401, description = "`login-required`"),
         (status = 403, description = "`pass-required`, `pass-expired`, `pass-used`"), (status = 404, description = "`not-found`"),
@@ -247,9 +249,12 @@ fn pass(
     if performance.rules().admission.is_none() {
         return Ok(None);
     }
-    let text = headers
-        .get("boxoffice-pass")
+    // The one pass: with two it is not clear which one counts.
+    let mut passes = headers.get_all("boxoffice-pass").iter();
+    let text = passes
+        .next()
         .and_then(|value| value.to_str().ok())
+        .filter(|_| passes.next().is_none())
         .ok_or(Refusal::PassRequired)?;
     let claims = app
         .signer
@@ -377,7 +382,7 @@ pub(crate) fn first_half(hash: &[u8; 32]) -> [u8; 16] {
 }
 
 /// A hold, as it stands: afterwards too.
-#[utoipa::path(get, operation_id = "hold", path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "hold", path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 200, body = HoldBody), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too")))]
 async fn read(
     State(app): State<App>,
@@ -393,7 +398,7 @@ async fn read(
 }
 
 /// Gives a hold back: its seats are free at once. A repeat is the same.
-#[utoipa::path(delete, operation_id = "release_hold", path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(delete, operation_id = "release_hold", path = "/api/v1/holds/{hold_id}", tag = "holds and bookings", params(("hold_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 204, description = "Released"), (status = 401, description = "`login-required`"), (status = 404, description = "`not-found`: somebody else's too"),
         (status = 409, description = "`hold-in-payment`, `hold-taken`: sold already"), (status = 503, description = "`busy`, with `Retry-After`")))]
 async fn release(

@@ -10,6 +10,7 @@ mod availability;
 mod bookings;
 mod catalogue;
 pub mod config;
+mod document;
 mod extract;
 mod holds;
 mod layer;
@@ -24,47 +25,9 @@ mod wire;
 
 use std::sync::Arc;
 
-use utoipa::Modify;
-use utoipa::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use app::{App, Frames, Parts};
-
-/// The document that the routes fill in.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Boxoffice", description = "Sells tickets when far more people come than there are seats."),
-    modifiers(&Login),
-    tags(
-        (name = "accounts", description = "Accounts, sessions, devices"),
-        (name = "catalogue", description = "What is sold; no login"),
-        (name = "waiting room", description = "The line before the sale"),
-        (name = "holds and bookings", description = "Seats, and tickets for them"),
-        (name = "tickets", description = "The right to attend"),
-        (name = "operators", description = "For whoever runs a sale"),
-        (name = "operations", description = "For whoever runs the server")
-    )
-)]
-struct Document;
-
-struct Login;
-
-impl Modify for Login {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(
-            Http::builder()
-                .scheme(HttpAuthScheme::Bearer)
-                .bearer_format("JWT")
-                .build(),
-        );
-        document
-            .components
-            .get_or_insert_default()
-            .security_schemes
-            .insert("bearer".to_owned(), scheme.into());
-    }
-}
 
 /// All routes, with the layer around them.
 ///
@@ -79,7 +42,7 @@ pub fn router(app: App) -> Result<axum::Router, serde_json::Error> {
 }
 
 fn routes() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(document::empty())
         .merge(accounts::routes())
         .merge(account_stream::routes())
         .merge(catalogue::routes())
@@ -89,5 +52,7 @@ fn routes() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .merge(bookings::routes())
         .merge(admin::routes())
         .merge(operations::routes())
-        .split_for_parts()
+        .split_for_parts();
+    document::complete(&mut document);
+    (router, document)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use boxoffice_core::PerformanceId;
+use boxoffice_core::{PerformanceId, SessionId};
 use futures_util::stream::unfold;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -23,6 +23,8 @@ use crate::problem::Problem;
 
 /// A comment is sent this often while nothing happens, so that a dead peer is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often a stream that belongs to a login looks whether that has ended: it must not outlive a logout by 5 s.
+const LOGIN_CHECK: Duration = Duration::from_secs(3);
 /// Said at the end of a stream that the server ends.
 const COME_BACK: &[u8] = b"retry: 1000\nevent: reconnect\ndata: {}\n\n";
 
@@ -53,9 +55,22 @@ pub(crate) trait Source: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
-/// The answer that streams from this source until it, the client or the server ends.
-pub(crate) fn respond<S: Source>(app: &App, ticket: Ticket, source: S) -> Response {
-    let body = Body::from_stream(unfold(Some((source, ticket, app.shutdown.clone())), step));
+/// The answer that streams from this source until it, the client, the server or the login that it belongs to ends.
+pub(crate) fn respond<S: Source>(
+    app: &App,
+    ticket: Ticket,
+    login: Option<SessionId>,
+    source: S,
+) -> Response {
+    let open = Open {
+        source,
+        app: app.clone(),
+        login,
+        quiet: Duration::ZERO,
+        shutdown: app.shutdown.clone(),
+        _ticket: ticket,
+    };
+    let body = Body::from_stream(unfold(Some(open), step));
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -70,22 +85,48 @@ pub(crate) fn respond<S: Source>(app: &App, ticket: Ticket, source: S) -> Respon
     response
 }
 
-type Open<S> = (S, Ticket, watch::Receiver<bool>);
+/// A stream under way.
+struct Open<S> {
+    source: S,
+    app: App,
+    /// Whose it is; none: anybody may listen.
+    login: Option<SessionId>,
+    /// For how long nothing was sent.
+    quiet: Duration,
+    shutdown: watch::Receiver<bool>,
+    _ticket: Ticket,
+}
 
 async fn step<S: Source>(
     open: Option<Open<S>>,
 ) -> Option<(Result<Bytes, Infallible>, Option<Open<S>>)> {
-    let (mut source, ticket, mut shutdown) = open?;
-    if *shutdown.borrow() {
-        return Some((Ok(Bytes::from_static(COME_BACK)), None));
+    let mut open = open?;
+    let pause = open.login.map_or(HEARTBEAT, |_| LOGIN_CHECK);
+    loop {
+        if *open.shutdown.borrow() {
+            return Some((Ok(Bytes::from_static(COME_BACK)), None));
+        }
+        let next = tokio::select! {
+            biased;
+            _ = open.shutdown.wait_for(|ending| *ending) => continue,
+            next = open.source.next() => Some(next?),
+            () = tokio::time::sleep(pause) => None,
+        };
+        if open
+            .login
+            .is_some_and(|login| open.app.auth.has_ended(login))
+        {
+            return None;
+        }
+        open.quiet += pause;
+        let bytes = match next {
+            Some(bytes) => bytes,
+            None if open.quiet >= HEARTBEAT => Bytes::from_static(b": still here\n\n"),
+            None => continue,
+        };
+        open.quiet = Duration::ZERO;
+        return Some((Ok(bytes), Some(open)));
     }
-    let next = tokio::select! {
-        biased;
-        _ = shutdown.wait_for(|ending| *ending) => return Some((Ok(Bytes::from_static(COME_BACK)), None)),
-        next = source.next() => next?,
-        () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b": still here\n\n"),
-    };
-    Some((Ok(next), Some((source, ticket, shutdown))))
 }
 
 /// One event as it goes over the wire.

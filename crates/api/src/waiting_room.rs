@@ -123,7 +123,7 @@ fn claims(
 /// for this account and performance and good for 2 minutes; a proof is good once, and still good after a 503. The more fans join, the
 /// more bits are asked for. A repeat while the place lives needs no proof.
 #[utoipa::path(post, operation_id = "join_waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room", request_body = Nothing,
-    params(("performance_id" = String, Path), ("Boxoffice-Proof" = Option<String>, Header, description = "The proof of work, as 403 `proof-required` asks for it")),
+    params(("performance_id" = String, Path, format = Uuid), ("Boxoffice-Proof" = Option<String>, Header, description = "The proof of work, as 403 `proof-required` asks for it")),
     security(("bearer" = [])),
     responses((status = 201, body = PlaceBody, description = "A new place"), (status = 200, body = PlaceBody, description = "The place that is there already"),
         (status = 401, description = "`login-required`"), (status = 403, description = "`proof-required` with `challenge`, `bits` and `algorithm`"),
@@ -187,7 +187,7 @@ fn take_proof(
 
 /// The fan's own place.
 #[utoipa::path(get, operation_id = "my_place", path = "/api/v1/performances/{performance_id}/waiting-room/place", tag = "waiting room",
-    params(("performance_id" = String, Path)), security(("bearer" = [])),
+    params(("performance_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 200, body = PlaceBody), (status = 401, description = "`login-required`"), (status = 404, description = "`no-place`, `not-found`")))]
 async fn place(
     State(app): State<App>,
@@ -209,7 +209,7 @@ async fn place(
 
 /// Gives the place up; a repeat is the same.
 #[utoipa::path(delete, operation_id = "leave_waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room/place", tag = "waiting room",
-    params(("performance_id" = String, Path)), security(("bearer" = [])),
+    params(("performance_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 204, description = "Given up"), (status = 401, description = "`login-required`"), (status = 404, description = "`no-place`, `not-found`"),
         (status = 503, description = "`busy`, with `Retry-After`")))]
 async fn leave(
@@ -251,7 +251,7 @@ pub(crate) fn sale_state(state: SaleState) -> &'static str {
 
 /// How the line stands; at most a second old.
 #[utoipa::path(get, operation_id = "waiting_room", path = "/api/v1/performances/{performance_id}/waiting-room", tag = "waiting room",
-    params(("performance_id" = String, Path)),
+    params(("performance_id" = String, Path, format = Uuid)),
     responses((status = 200, body = LineBody), (status = 404, description = "`not-found`")))]
 async fn line(State(app): State<App>, Id(id): Id<PerformanceId>) -> Result<Response, Problem> {
     let performance = app.performance(id)?;
@@ -284,7 +284,7 @@ struct PassBody {
 
 /// Enters: a called fan takes a pass.
 #[utoipa::path(post, operation_id = "take_pass", path = "/api/v1/performances/{performance_id}/passes", tag = "waiting room", request_body = Nothing,
-    params(("performance_id" = String, Path)), security(("bearer" = [])),
+    params(("performance_id" = String, Path, format = Uuid)), security(("bearer" = [])),
     responses((status = 201, body = PassBody, description = "Entered"), (status = 200, body = PassBody, description = "Entered before; a pass of the same expiry"),
         (status = 401, description = "`login-required`"), (status = 403, description = "`not-your-turn` with `position` and `poll_after_ms`"),
         (status = 404, description = "`no-place`, `not-found`"), (status = 409, description = "`no-waiting-room`"),
@@ -321,7 +321,7 @@ async fn enter(
 /// `event: serving` {serving_counter, admit_per_s, state} to everyone and, with a login, `event: place` to this fan: both at once on
 /// connecting, then when they change.
 #[utoipa::path(get, operation_id = "waiting_room_stream", path = "/api/v1/performances/{performance_id}/waiting-room/stream", tag = "waiting room",
-    params(("performance_id" = String, Path)), security((), ("bearer" = [])),
+    params(("performance_id" = String, Path, format = Uuid)), security((), ("bearer" = [])),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 401, description = "`login-required`: a token that is none"),
         (status = 404, description = "`not-found`"), (status = 503, description = "`too-many-streams`")))]
 async fn stream(
@@ -336,6 +336,7 @@ async fn stream(
         .lines
         .0
         .listen(id, TICK, move || serving(&feed_app, &feed_performance));
+    let login = fan.map(|fan| fan.session);
     let own = fan.map(|fan| Own {
         account: fan.account,
         happenings: app.live.listen(fan.account, Some(id)),
@@ -350,7 +351,7 @@ async fn stream(
         ready: Vec::new(),
         begun: false,
     };
-    Ok(streams::respond(&app, ticket, source))
+    Ok(streams::respond(&app, ticket, login, source))
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,11 @@
 //! What JSON bodies are made of: times, money, lists. Wire types live in this crate and convert by hand.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use boxoffice_core::money::AMOUNT_MINOR_MAX;
 use boxoffice_core::{Currency, Money, Timestamp};
+use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -30,6 +34,10 @@ impl<'de> Deserialize<'de> for Time {
         let text = String::deserialize(deserializer)?;
         let wrong =
             || serde::de::Error::custom("not a time; write RFC 3339, such as 2026-11-23T12:00:00Z");
+        // The reader knows more forms than RFC 3339 has: years with a sign, no hyphens, a time zone's name in brackets.
+        if text.as_bytes().get(4) != Some(&b'-') || text.contains('[') {
+            return Err(wrong());
+        }
         let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
         if !(TIME_MIN_S..=TIME_MAX_S).contains(&time.as_second()) {
             return Err(wrong());
@@ -85,6 +93,65 @@ pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     /// Ask with `?cursor=` for what follows; null at the end.
     pub(crate) next_cursor: Option<String>,
+}
+
+/// A value from an object and from nothing else: by itself a type would also take a list of its fields in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfObject<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfObject<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(OfObject(PhantomData))
+    }
+}
+
+/// An object within a body.
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+/// An object, or null for none.
+pub(crate) fn object_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer).map(|found| found.map(|Object(value)| value))
+}
+
+/// A list of objects.
+pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let found: Vec<Object<T>> = Vec::deserialize(deserializer)?;
+    Ok(found.into_iter().map(|Object(value)| value).collect())
+}
+
+/// As [`given`], of an object.
+pub(crate) fn given_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    object(deserializer).map(Some)
+}
+
+/// As [`given`], of an object or null.
+pub(crate) fn given_object_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    object_or_null(deserializer).map(Some)
 }
 
 /// Tells "not given" from "given as null" in a change.

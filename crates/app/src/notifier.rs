@@ -13,7 +13,7 @@ use boxoffice_adapters::Failure;
 use boxoffice_adapters::clock::Clock;
 use boxoffice_adapters::live::{Happening, Live};
 use boxoffice_adapters::metrics::Metrics;
-use boxoffice_adapters::notify::{CONNECTIONS_MAX, Mailer, Message, link, notice_id};
+use boxoffice_adapters::notify::{CONNECTIONS_MAX, Locale, Mailer, Message, link, notice_id};
 use boxoffice_adapters::performance::{Catalogue, Performance};
 use boxoffice_adapters::store::Account;
 use boxoffice_adapters::store::{Notice, Store};
@@ -232,7 +232,7 @@ impl Notifier {
             seats: booking
                 .iter()
                 .flat_map(|booking| &booking.seats)
-                .map(|seat| seat_line(performance, *seat))
+                .map(|seat| seat_line(performance, *seat, account.locale))
                 .collect(),
             total: booking.map(|booking| Money {
                 amount_minor: booking.total_minor,
@@ -414,8 +414,8 @@ fn notice_of(telling: &Telling, channel: Channel) -> Notice {
     }
 }
 
-/// A seat as a person reads it.
-fn seat_line(performance: &Performance, seat: SeatNo) -> String {
+/// A seat as a person reads it in this language.
+fn seat_line(performance: &Performance, seat: SeatNo, locale: Locale) -> String {
     let plan = performance.plan();
     let section =
         |number: boxoffice_core::seating::SectionNo| &plan.sections()[usize::from(number.0)];
@@ -425,7 +425,10 @@ fn seat_line(performance: &Performance, seat: SeatNo) -> String {
             row,
             number: seat,
             ..
-        } => format!("{}, row {row}, seat {seat}", section(number)),
+        } => match locale {
+            Locale::Ko => format!("{} {row}열 {seat}번", section(number)),
+            Locale::En => format!("{}, row {row}, seat {seat}", section(number)),
+        },
         Spot::Area {
             area,
             section: number,

@@ -48,7 +48,7 @@ pub enum Bug {
     ToldUnchecked,
     /// A cancelled booking leaves its hold released.
     CancelReleases,
-    /// While a batch is being saved the line is shown as of now.
+    /// While a batch is being saved, or perhaps was, the line is shown as of now.
     ShownAhead,
     /// After a failed save the room stays as it is.
     NotReloaded,

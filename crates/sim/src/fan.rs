@@ -19,6 +19,8 @@ use crate::world::World;
 pub(crate) struct Fan {
     pub(crate) account: AccountId,
     pub(crate) wishes: Wishes,
+    /// Enters late in the turn, or too late.
+    dawdles: bool,
     stage: Option<Stage>,
     pass: Option<String>,
     /// Holds heard to be active.
@@ -66,6 +68,7 @@ impl Fan {
                 email: rng.chance(8_500),
                 ..Wishes::default()
             },
+            dawdles: rng.chance(4_000),
             stage: None,
             pass: None,
             holds: Vec::new(),
@@ -77,7 +80,7 @@ impl Fan {
 
     /// Whether there is something that this fan would lose by waiting.
     fn is_urgent(&self) -> bool {
-        let called = self.stage == Some(Stage::Called);
+        let called = self.stage == Some(Stage::Called) && !self.dawdles;
         called || self.pass.is_some() || self.holds.iter().any(|hold| !self.has_booked(*hold))
     }
 
@@ -98,6 +101,7 @@ impl Fan {
             Some(Stage::Lobby | Stage::Waiting | Stage::Called | Stage::Entered) => 2,
         };
         let enters = match self.stage {
+            Some(Stage::Called) if self.dawdles => 12,
             Some(Stage::Called) => 60,
             Some(Stage::Entered) if self.pass.is_none() => 40,
             Some(Stage::Lobby | Stage::Waiting | Stage::Entered) => 3,
@@ -211,6 +215,10 @@ impl World {
             // Some do not wait for the answer before they go on.
             if matches!(act, Act::Join) && self.rng.chance(500) {
                 self.send(fan, Ask::Enter);
+            }
+            // Their app asks how they stand all the while.
+            if matches!(act, Act::Enter) && self.rng.chance(7_000) {
+                self.send(fan, Ask::Look);
             }
         }
     }
@@ -338,7 +346,8 @@ impl World {
                 BookingState::Pending | BookingState::Refused(_) => (),
                 BookingState::Confirmed => {
                     fan.holds.retain(|hold| *hold != booking.hold_id);
-                    if !fan.confirmed.contains(&booking.booking_id) {
+                    let news = !fan.confirmed.contains(&booking.booking_id);
+                    if news {
                         fan.confirmed.push(booking.booking_id);
                     }
                     // Most know that it is used up; some try again all the same.
@@ -346,6 +355,10 @@ impl World {
                         fan.pass = None;
                     }
                     fan.stage = Some(Stage::Left);
+                    // A few change their minds at once.
+                    if news && self.rng.chance(1_500) {
+                        self.send(answer.request.fan, Ask::Cancel(booking.booking_id));
+                    }
                 }
                 BookingState::Cancelled => fan.confirmed.retain(|id| *id != booking.booking_id),
             },

@@ -224,6 +224,9 @@ impl World {
                 format!("number {number} is told to be called and no admission says so"),
             );
         }
+        if view.stage == Stage::Lapsed {
+            self.told_lapsed(number);
+        }
         self.told_position(number, view.position);
     }
 

@@ -82,10 +82,10 @@ impl World {
 
     /// The next step of a teller.
     pub(crate) fn teller_acts(&mut self, teller: usize) {
-        let told = std::mem::take(&mut self.memory.tellers[teller]);
-        if told.is_empty() {
+        if self.memory.tellers[teller].is_empty() {
             self.memory.tellers[teller] = self.teller_tells();
-        } else {
+        } else if !self.rng.chance(self.faults.slow_store) {
+            let told = std::mem::take(&mut self.memory.tellers[teller]);
             self.teller_records(&told);
         }
     }

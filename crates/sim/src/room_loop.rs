@@ -121,14 +121,22 @@ impl World {
     }
 
     fn room_saves(&mut self, changes: RoomChanges, decided: Decided) {
+        if self.rng.chance(self.faults.slow_store) {
+            self.memory.room_work = RoomWork::Drafted(changes, decided);
+            return;
+        }
         if changes.must_be_saved() {
             let (refuse, upsert) = (self.refuses(), self.has(Bug::NumberReused));
             let taken = refuse && self.rng.chance(self.faults.taken_all_the_same);
-            let saved = self
-                .store
-                .commit(refuse && !taken, |tables| tables.save_room(&changes, upsert));
+            let saved = self.store.commit(refuse && !taken, |tables| {
+                tables.save_room(&changes, upsert)
+            });
             self.stats.commits_unclear += u32::from(taken);
-            match saved.and(if taken { Err(NotSaved::Refused) } else { Ok(()) }) {
+            match saved.and(if taken {
+                Err(NotSaved::Refused)
+            } else {
+                Ok(())
+            }) {
                 Ok(()) => {
                     self.stats.joined +=
                         u32::try_from(changes.joined.len()).expect("a batch is small");
@@ -260,8 +268,8 @@ impl World {
                     position,
                     poll_after_ms,
                 }) => {
-                    let left = (changes.left.iter())
-                        .any(|left| self.is_place_of(*left, request.fan));
+                    let left =
+                        (changes.left.iter()).any(|left| self.is_place_of(*left, request.fan));
                     if let (Some(number), false) = (number, left) {
                         self.told_not_yet(number, position, changes);
                     }
@@ -303,13 +311,19 @@ impl World {
         self.answer(request, said);
     }
 
-    /// The instant of which places are shown: while a batch is on its way to the store, that of the batch. Otherwise a fan
+    /// The instant of which places are shown: while a batch is on its way to the store, or may have got there, that of the
+    /// batch. Otherwise a fan
     /// whose pass is just being saved could see the turn lapse first.
     pub(crate) fn shown_at(&self) -> Timestamp {
         match &self.memory.room_work {
-            RoomWork::Drafted(..) | RoomWork::Saved(..) if self.has(Bug::ShownAhead) => self.now,
+            RoomWork::Drafted(..) | RoomWork::Saved(..) | RoomWork::Reloading(_)
+                if self.has(Bug::ShownAhead) =>
+            {
+                self.now
+            }
             RoomWork::Drafted(changes, _) | RoomWork::Saved(changes, _) => changes.now,
-            RoomWork::Idle | RoomWork::Applied(..) | RoomWork::Reloading(_) => self.now,
+            RoomWork::Reloading(at) => *at,
+            RoomWork::Idle | RoomWork::Applied(..) => self.now,
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Faults {
     pub(crate) refuse: u32,
     /// A failed commit of the room has happened all the same.
     pub(crate) taken_all_the_same: u32,
+    /// A transaction of the room or of a teller is still under way, a step.
+    pub(crate) slow_store: u32,
     /// A message is lost.
     pub(crate) lose: u32,
     /// A message is doubled.
@@ -53,6 +55,7 @@ impl Faults {
             crash: often(150),
             refuse: often(1_500),
             taken_all_the_same: often(6_000),
+            slow_store: often(8_000),
             lose: often(1_000),
             repeat: often(1_500),
             slow: often(4_000),

@@ -346,8 +346,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Ends work and makes its notices, in one transaction. Work that somebody has ended meanwhile makes none (`stale`),
-    /// and a booking that changed since it was told of stays to be told again (`changed`), but for planted bugs.
+    /// Ends work and makes its notices, in one transaction. Work that somebody has ended meanwhile makes none (`stale`), nor
+    /// does a booking that changed since it was told of: it stays to be told again (`changed`). But for planted bugs.
     pub(crate) fn record_notices(
         &mut self,
         telling: &Telling,
@@ -357,15 +357,15 @@ impl Tables {
         if stale && !self.outbox.contains_key(&telling.work) {
             return Ok(Ended::Already);
         }
-        for (key, row) in &telling.notices {
-            check(self.notices.insert(*key, *row).is_none(), "notice")?;
-        }
         let stands = match (&telling.work, &telling.state) {
             (Work::TellBooking(id), Some(told)) => self.bookings[id].state == *told,
             (Work::TellBooking(_) | Work::Call(..) | Work::Pay(_) | Work::Refund(_), _) => true,
         };
         if changed && !stands {
             return Ok(Ended::Changed);
+        }
+        for (key, row) in &telling.notices {
+            check(self.notices.insert(*key, *row).is_none(), "notice")?;
         }
         self.outbox.remove(&telling.work);
         Ok(Ended::Now)

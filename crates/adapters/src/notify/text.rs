@@ -434,7 +434,7 @@ fn html(letter: &Letter, url: &str, locale: Locale) -> String {
         "<!doctype html>\n<html lang=\"{lang}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{subject}</title>\n</head>\n\
-         <body style=\"margin:0;padding:24px;font:16px/1.5 system-ui,sans-serif\">\n\
+         <body style=\"margin:0;padding:24px;font:16px/1.5 system-ui,sans-serif;word-break:keep-all;overflow-wrap:anywhere\">\n\
          <div lang=\"{lang}\" style=\"max-width:36em;margin:0 auto\">\n\
          <h1 style=\"margin:0 0 16px;font-size:22px;line-height:1.3\">{heading}</h1>\n\
          {before}{seats}{after}\

@@ -412,3 +412,15 @@ async fn a_room_is_the_same_after_a_restart() {
         "what was just begun is not due yet"
     );
 }
+
+#[tokio::test]
+async fn a_store_that_takes_no_rows_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, ..) = open(folder.path());
+    store.ping().await.unwrap();
+    store.ping().await.unwrap();
+    let full =
+        "CREATE TRIGGER full BEFORE INSERT ON settings BEGIN SELECT RAISE(FAIL, 'full'); END";
+    store.execute(full).await.unwrap();
+    assert!(store.ping().await.is_err(), "a ping has to write");
+}

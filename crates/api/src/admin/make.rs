@@ -26,7 +26,7 @@ use crate::auth::Operator;
 use crate::catalogue::HoldLimits;
 use crate::extract::{Json, PLAN_BODY_MAX};
 use crate::problem::Problem;
-use crate::wire::{MoneyBody, Time, given};
+use crate::wire::{MoneyBody, Time, given_object, object, object_or_null, objects};
 
 /// Most characters of a description.
 const DESCRIPTION_CHARS_MAX: usize = 10_000;
@@ -56,9 +56,10 @@ struct NewVenue {
     /// pretix's seating-plan JSON; a section is a zone, by the zone's name. Kept as it is, at most 8 MB.
     #[schema(value_type = Option<Object>)]
     seating_plan: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "object_or_null")]
     generate: Option<Generate>,
     /// Standing areas, sold by quantity; they stand beside the plan.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     areas: Vec<NewAreaBody>,
 }
 
@@ -251,14 +252,17 @@ struct NewPerformanceBody {
     #[schema(value_type = Uuid)]
     venue_id: String,
     starts_at: Time,
+    #[serde(deserialize_with = "object")]
     sale: SaleTimes,
     /// Each section of the venue is in exactly one; all prices have one currency.
     #[schema(min_items = 1, max_items = 1_000)]
+    #[serde(deserialize_with = "objects")]
     price_levels: Vec<NewPriceLevel>,
     /// How fans are let in; null or not given: no waiting room.
+    #[serde(default, deserialize_with = "object_or_null")]
     admission: Option<AdmissionRules>,
     /// 600 seconds and 8 seats when not given.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     hold: Option<HoldLimits>,
 }
 
@@ -279,6 +283,7 @@ struct SaleTimes {
 struct NewPriceLevel {
     #[schema(min_length = 1, max_length = 200)]
     name: String,
+    #[serde(deserialize_with = "object")]
     price: MoneyBody,
     #[schema(min_items = 1)]
     sections: Vec<String>,

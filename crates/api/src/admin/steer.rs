@@ -20,7 +20,7 @@ use crate::auth::Operator;
 use crate::catalogue::PerformanceBody;
 use crate::extract::{Id, Json};
 use crate::problem::Problem;
-use crate::wire::{Time, given};
+use crate::wire::{Time, given, given_object, given_object_or_null};
 
 /// Longest of all times to live, seconds.
 const SECONDS_MAX: u32 = 86_400;
@@ -144,13 +144,13 @@ pub(super) fn check_rules(rules: &Rules) -> Result<(), Problem> {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PerformanceChange {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     sale: Option<SaleChange>,
     /// null turns the waiting room off. To turn it on all four keys are needed.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object_or_null")]
     #[schema(value_type = Option<AdmissionChange>)]
     admission: Option<Option<AdmissionChange>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     hold: Option<HoldChange>,
 }
 

@@ -134,7 +134,7 @@ async fn stats(
 async fn live(
     State(app): State<App>,
     Extension(feeds): Extension<Arc<Shared>>,
-    _: Operator,
+    operator: Operator,
     Id(performance_id): Id<PerformanceId>,
 ) -> Result<Response, Problem> {
     let performance = app.performance(performance_id)?;
@@ -148,6 +148,7 @@ async fn live(
     Ok(streams::respond(
         &app,
         ticket,
+        Some(operator.session),
         Figures {
             frames,
             begun: false,

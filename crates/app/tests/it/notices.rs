@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    PASSWORD, Server, Who, free_port, from_now_s, let_pass, new_email, skipped, time, until,
-    within_s,
+    PASSWORD, Server, Who, free_port, from_now_s, let_pass, new_email, new_id, skipped, time,
+    until, within_s,
 };
 use crate::mail::{FakeMailServer, Mail, Mood};
 use crate::show::{Setup, Show, count, list, text};
@@ -175,16 +175,29 @@ fn a_booking_is_mailed_once_for_each_end_it_comes_to() {
     }
     let mails = mail.exactly(2, within_s(5));
     assert_eq!(mails[1].subject, "Booking cancelled: A show");
+    korean_buys(&mail, &korean_fan(&server), &show, &guids[4]);
     let hold = declined.hold(&show, &[&guids[2]]);
-    let refused = declined.book_and_wait(&crate::harness::new_id(), &hold["hold_id"], "declined");
+    let refused = declined.book_and_wait(&new_id(), &hold["hold_id"], "declined");
     assert_eq!(refused.expect(200)["code"], "payment-declined");
-    let mails = mail.exactly(3, within_s(3));
-    assert_eq!(mails[2].subject, "예매가 완료되지 않았습니다: A show");
+    let mails = mail.exactly(4, within_s(3));
+    assert_eq!(mails[3].subject, "예매가 완료되지 않았습니다: A show");
     assert!(
-        mails[2].text.contains("결제가 승인되지 않았습니다."),
+        mails[3].text.contains("결제가 승인되지 않았습니다."),
         "{}",
-        mails[2].text
+        mails[3].text
     );
+}
+
+/// A booking told in Korean, its seats too.
+#[track_caller]
+fn korean_buys(mail: &FakeMailServer, fan: &Who, show: &Show, guid: &str) {
+    fan.book(&fan.hold(show, &[guid]));
+    mail.until_mails(3, within_s(3));
+    let tickets = only(mail.mails_to(&fan.email));
+    assert_eq!(tickets.subject, "예매 완료: A show");
+    for words in ["- A 1열 5번", "합계: 132,000원"] {
+        assert!(tickets.text.contains(words), "{words}: {}", tickets.text);
+    }
 }
 
 #[test]
@@ -219,8 +232,8 @@ fn a_mail_server_that_is_back_before_the_turn_ends_still_calls() {
     let fan = waiting(&show, 1).remove(0);
     call(&show);
     let place = fan.until_place_is(&show, "called", within_s(2));
-    // Nobody listens for most of the turn.
-    let_pass(Duration::from_secs(9));
+    // Nobody listens for most of the turn: doubled waits alone would next look when it is over.
+    let_pass(Duration::from_millis(10_500));
     let mail = FakeMailServer::start_on(port, Mood::Takes);
     only(mail.exactly(1, Duration::from_secs(5)));
     let lapses = time(&place["call_expires_at"]);

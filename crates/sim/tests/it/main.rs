@@ -19,7 +19,7 @@ fn run_seed(seed: u64, steps: u32, bug: Option<Bug>) -> Report {
 #[test]
 fn fixed_seeds_keep_every_promise_and_meet_every_rare_case() {
     let mut stats = Stats::default();
-    for seed in 0..60 {
+    for seed in 0..150 {
         let report = run_seed(seed, 700, None);
         if let Some(failure) = report.failure {
             panic!("{failure}");
