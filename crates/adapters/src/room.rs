@@ -356,11 +356,12 @@ async fn turn(
     let (changes, answers) = guarded(parts, || decide(line, parts, batch.drain(..)))?;
     let saved = save(line, parts, &changes).await;
     guarded(parts, || {
-        let mut room = line.room.write();
-        if saved.is_ok() && !changes.is_empty() {
+        // Nobody knows what a failed save has written: the line stays as of before until it is reloaded.
+        if saved.is_ok() {
+            let mut room = line.room.write();
             room.apply(&changes);
+            line.deciding_at.store(0, Ordering::Release);
         }
-        line.deciding_at.store(0, Ordering::Release);
     })?;
     guarded(parts, || {
         answer(line, parts, answers, &saved);

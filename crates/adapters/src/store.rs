@@ -30,7 +30,7 @@ pub use account::{
     Rotation, Session,
 };
 pub use hold::Ask;
-pub use notice::{DeadLetter, Notice, NoticeCounts, Resent};
+pub use notice::{DeadLetter, Notice, NoticeCounts, Resent, Told};
 pub use place::Called;
 
 /// The store, by what keeps it.

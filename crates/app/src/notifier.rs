@@ -16,7 +16,7 @@ use boxoffice_adapters::metrics::Metrics;
 use boxoffice_adapters::notify::{CONNECTIONS_MAX, Locale, Mailer, Message, link, notice_id};
 use boxoffice_adapters::performance::{Catalogue, Performance};
 use boxoffice_adapters::store::Account;
-use boxoffice_adapters::store::{Notice, Store};
+use boxoffice_adapters::store::{Notice, Store, Told};
 use boxoffice_core::booking::{Booking, BookingState, Work};
 use boxoffice_core::notice::{self, Attempt, Channel, Next, Reason, UNCLEAR_MAX};
 use boxoffice_core::seating::{SeatNo, Spot};
@@ -99,65 +99,68 @@ impl Notifier {
     }
 
     async fn tell(&self, works: &[Work]) -> Result<(), Failure> {
-        let (mut tellings, mut done) = (Vec::new(), Vec::new());
+        let (mut tellings, mut told) = (Vec::new(), Vec::new());
         let bookings = works.iter().filter_map(|work| match work {
             Work::TellBooking(booking) => Some(*booking),
             Work::Call(..) | Work::Pay(_) | Work::Refund(_) => None,
         });
         for booking in self.store.find_bookings(bookings.collect()).await? {
-            let work = Work::TellBooking(booking.booking_id);
-            done.push((work, Some(booking.state.clone())));
-            tellings.extend(self.of_booking(booking));
+            let (work, state) = (Work::TellBooking(booking.booking_id), booking.state.clone());
+            tellings.push(Vec::from_iter(self.of_booking(booking)));
+            told.push(Told {
+                work,
+                state: Some(state),
+                notices: Vec::new(),
+            });
         }
         for work in works {
             if let Work::Call(performance, last) = work {
-                done.push((work.clone(), None));
-                tellings.extend(self.called(*performance, *last).await?);
+                tellings.push(self.called(*performance, *last).await?);
+                told.push(Told {
+                    work: work.clone(),
+                    state: None,
+                    notices: Vec::new(),
+                });
             }
         }
-        let accounts = self
-            .store
-            .recipients(tellings.iter().map(|telling| telling.account).collect())
-            .await?;
-        let mut recorded = Vec::new();
-        for telling in &tellings {
-            let Some(account) = accounts.get(&telling.account) else {
-                continue;
-            };
-            let listening = self
-                .live
-                .is_listening(telling.account, telling.performance.performance_id);
-            if listening {
-                self.tell_live(telling);
+        let fans = tellings.iter().flatten().map(|telling| telling.account);
+        let accounts = self.store.recipients(fans.collect()).await?;
+        for (told, tellings) in told.iter_mut().zip(&tellings) {
+            for telling in tellings {
+                let Some(account) = accounts.get(&telling.account) else {
+                    continue;
+                };
+                told.notices.extend(self.tell_one(telling, account).await);
             }
-            let Some(channel) = notice::channel(
-                telling.reason,
-                account.wishes,
-                listening,
-                self.mailer.channel(),
-            ) else {
-                continue;
-            };
-            let mut notice = notice_of(telling, channel);
-            recorded.push(match channel {
-                // A line in the log arrives at once, and twice does no harm: one record is enough.
-                Channel::Log => {
-                    (notice.tries, notice.unclear) = (1, 1);
-                    let message = self.message(telling, account);
-                    let attempt = self.mailer.send(&message, self.clock.now()).await;
-                    self.after(notice, attempt)
-                }
-                Channel::Email => (notice, Next::RetryAt(self.clock.now())),
-            });
         }
-        self.count(
-            recorded
-                .iter()
-                .filter(|(notice, _)| notice.channel == Channel::Log),
-        );
-        self.store.record_notices(done, recorded).await?;
+        self.store.record_notices(told).await?;
         self.news.notify_one();
         Ok(())
+    }
+
+    /// Tells a fan who listens; the notice for the others, and what is to become of it.
+    async fn tell_one(&self, telling: &Telling, account: &Account) -> Option<(Notice, Next)> {
+        let listening = self
+            .live
+            .is_listening(telling.account, telling.performance.performance_id);
+        if listening {
+            self.tell_live(telling);
+        }
+        let mail = self.mailer.channel();
+        let channel = notice::channel(telling.reason, account.wishes, listening, mail)?;
+        let mut notice = notice_of(telling, channel);
+        Some(match channel {
+            // A line in the log arrives at once, and twice does no harm: one record is enough.
+            Channel::Log => {
+                (notice.tries, notice.unclear) = (1, 1);
+                let message = self.message(telling, account);
+                let attempt = self.mailer.send(&message, self.clock.now()).await;
+                let result = self.after(notice, attempt);
+                self.count(&result);
+                result
+            }
+            Channel::Email => (notice, Next::RetryAt(self.clock.now())),
+        })
     }
 
     /// Who is to be called by this admission; nobody once their slots are over.
@@ -181,12 +184,7 @@ impl Notifier {
     }
 
     fn of_booking(&self, booking: Booking) -> Option<Telling> {
-        let reason = match booking.state {
-            BookingState::Pending => return None,
-            BookingState::Confirmed => Reason::BookingConfirmed,
-            BookingState::Refused(_) => Reason::BookingRefused,
-            BookingState::Cancelled => Reason::BookingCancelled,
-        };
+        let reason = reason_of(&booking.state)?;
         if reason == Reason::BookingCancelled {
             self.live.booking(&Arc::new(booking.clone()));
         }
@@ -261,22 +259,20 @@ impl Notifier {
         (notice, next)
     }
 
-    fn count<'a>(&self, results: impl Iterator<Item = &'a (Notice, Next)>) {
-        for (notice, next) in results {
-            let channel = match notice.channel {
-                Channel::Log => "log",
-                Channel::Email => "email",
-            };
-            match next {
-                Next::Sent => {
-                    self.metrics.notice(channel, "sent");
-                    self.observe(notice.performance, notice.created_at);
-                }
-                Next::RetryAt(_) => self.metrics.notice(channel, "retried"),
-                Next::DeadLetter => {
-                    self.metrics.notice(channel, "failed");
-                    self.store.count_notices(notice.performance, 0, 1, &[]);
-                }
+    fn count(&self, (notice, next): &(Notice, Next)) {
+        let channel = match notice.channel {
+            Channel::Log => "log",
+            Channel::Email => "email",
+        };
+        match next {
+            Next::Sent => {
+                self.metrics.notice(channel, "sent");
+                self.observe(notice.performance, notice.created_at);
+            }
+            Next::RetryAt(_) => self.metrics.notice(channel, "retried"),
+            Next::DeadLetter => {
+                self.metrics.notice(channel, "failed");
+                self.store.count_notices(notice.performance, 0, 1, &[]);
             }
         }
     }
@@ -303,8 +299,20 @@ impl Notifier {
         }
         let (mut sending, mut ended) = (JoinSet::new(), Vec::new());
         loop {
-            if let Err(failure) = self.begin_due(&mut sending).await {
-                self.failed(&failure);
+            // What has ended first: what was sent must be known before anything is begun anew.
+            let recorded = match ended.is_empty() {
+                true => Ok(()),
+                false => self.store.update_notices(ended.clone()).await,
+            };
+            match recorded {
+                Ok(()) => {
+                    ended.drain(..).for_each(|result| self.count(&result));
+                    if let Err(failure) = self.begin_due(&mut sending).await {
+                        self.failed(&failure);
+                    }
+                }
+                // They are kept for the next round: what was sent must not be sent again.
+                Err(failure) => self.failed(&failure),
             }
             tokio::select! {
                 Some(result) = sending.join_next() => {
@@ -316,14 +324,6 @@ impl Notifier {
                 }
                 () = self.news.notified() => (),
                 () = tokio::time::sleep(LOOK_EVERY) => (),
-            }
-            if ended.is_empty() {
-                continue;
-            }
-            match self.store.update_notices(ended.clone()).await {
-                Ok(()) => self.count(ended.drain(..).as_slice().iter()),
-                // They are kept for the next round: what was sent must not be sent again.
-                Err(failure) => self.failed(&failure),
             }
         }
     }
@@ -355,24 +355,44 @@ impl Notifier {
             .into_iter()
             .map(|booking| (booking.booking_id, booking))
             .collect();
+        let (mut messages, mut untrue) = (HashMap::new(), Vec::new());
         for notice in due {
-            let Some((performance, account)) = self
+            let booking = notice.booking.and_then(|id| bookings.get(&id).cloned());
+            let known = self
                 .catalogue
                 .performance(notice.performance)
-                .zip(accounts.get(&notice.account))
-            else {
+                .zip(accounts.get(&notice.account));
+            let is_true = booking
+                .as_ref()
+                .is_none_or(|booking| reason_of(&booking.state) == Some(notice.reason));
+            let (Some((performance, account)), true) = (known, is_true) else {
+                // The booking was cancelled since, say: that is told by a notice of its own.
+                untrue.push(notice.notice_id);
                 continue;
             };
             let telling = Telling {
                 account: notice.account,
                 performance,
                 reason: notice.reason,
-                booking: notice.booking.and_then(|id| bookings.get(&id).cloned()),
+                booking,
                 recorded_at: notice.created_at,
                 useful_until: notice.useful_until,
             };
-            let message = self.message(&telling, account);
-            sending.spawn(self.clone().attempt(notice, message));
+            messages.insert(notice.notice_id, (self.message(&telling, account), notice));
+        }
+        if !untrue.is_empty() {
+            self.store.drop_notices(untrue).await?;
+        }
+        for id in self
+            .store
+            .begin_attempts(messages.keys().copied().collect())
+            .await?
+        {
+            if let Some((message, mut notice)) = messages.remove(&id) {
+                notice.tries += 1;
+                notice.unclear += 1;
+                sending.spawn(self.clone().attempt(notice, message));
+            }
         }
         Ok(())
     }
@@ -387,6 +407,16 @@ impl Notifier {
             Attempt::Hopeless
         };
         self.after(notice, attempt)
+    }
+}
+
+/// What a fan is told about a booking in this state; nothing while it is pending.
+fn reason_of(state: &BookingState) -> Option<Reason> {
+    match state {
+        BookingState::Pending => None,
+        BookingState::Confirmed => Some(Reason::BookingConfirmed),
+        BookingState::Refused(_) => Some(Reason::BookingRefused),
+        BookingState::Cancelled => Some(Reason::BookingCancelled),
     }
 }
 

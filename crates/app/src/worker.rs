@@ -170,6 +170,8 @@ impl Worker {
         let asked = async {
             let status = self.provider.status(id).await?;
             match next_step(status, booking.give_up_at, self.clock.now()) {
+                // Decided already, and the provider knows of no money: nothing more is to be taken.
+                Step::Charge if booking.state != BookingState::Pending => Ok(Status::Cancelled),
                 Step::CallOff => self.provider.call_off(id).await,
                 Step::Charge => match self.provider.charge(&[&booking]).await?.pop() {
                     Some(ChargeAnswer::Said(status)) => Ok(status),

@@ -73,7 +73,7 @@ pub struct Booking {
     pub accepted_at: Timestamp,
     /// When a payment that says nothing is called off.
     pub give_up_at: Timestamp,
-    /// When it last changed.
+    /// When its state last changed; money that moves afterwards changes nothing that a fan is told of.
     pub changed_at: Timestamp,
 }
 
@@ -207,7 +207,7 @@ pub fn settle(
         if let (BookingState::Refused(_), Verdict::Captured { amount_minor }, 0) =
             (&booking.state, verdict, booking.captured_minor)
         {
-            booking.take(amount_minor, now);
+            booking.take(amount_minor);
             changes.updated.push(booking_id);
             changes.begun.push(Work::Refund(booking_id));
         }
@@ -218,7 +218,7 @@ pub fn settle(
         .expect("a booking's hold is loaded with it");
     let why = match verdict {
         Verdict::Captured { amount_minor } => {
-            booking.take(amount_minor, now);
+            booking.take(amount_minor);
             if amount_minor != booking.total_minor {
                 Some(Why::PaymentFailed)
             } else {
@@ -317,19 +317,19 @@ pub fn refunded(
     rows: &mut BookingRows,
     booking_id: BookingId,
     refunded_minor: i64,
-    now: Timestamp,
 ) -> Result<bool, Refusal> {
     let booking = rows
         .bookings
         .get_mut(&booking_id)
         .ok_or(Refusal::NotFound)?;
-    rows.changes.done.push(Work::Refund(booking_id));
+    if refunded_minor == booking.captured_minor {
+        rows.changes.done.push(Work::Refund(booking_id));
+    }
     if booking.refunded_minor == refunded_minor {
         return Ok(false);
     }
     booking.refunded_minor = refunded_minor;
     booking.payment = PaymentState::Refunded;
-    booking.changed_at = now;
     assert!(
         booking.refunded_minor <= booking.captured_minor,
         "no more goes back than was taken"
@@ -339,10 +339,9 @@ pub fn refunded(
 }
 
 impl Booking {
-    fn take(&mut self, amount_minor: i64, now: Timestamp) {
+    fn take(&mut self, amount_minor: i64) {
         self.captured_minor = amount_minor;
         self.payment = PaymentState::Captured;
-        self.changed_at = now;
     }
 }
 

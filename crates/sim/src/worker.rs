@@ -244,7 +244,7 @@ impl World {
         let (refuse, now) = (self.refuses(), self.now);
         let mut rows = BookingRows::default();
         self.store.tables().load_booking(&mut rows, id, None);
-        if refunded(&mut rows, id, given, now).is_err() {
+        if refunded(&mut rows, id, given).is_err() {
             self.violated(6, "a booking that was accepted is gone".to_owned());
             return;
         }

@@ -83,7 +83,7 @@ impl Store {
     pub async fn refunded(&self, id: BookingId, refunded_minor: i64) -> Result<(), Failure> {
         let step = move |tx: &Tx<'_>| {
             run(tx, &[id], None, |rows| {
-                booking::refunded(rows, id, refunded_minor, tx.now)
+                booking::refunded(rows, id, refunded_minor)
             })
             .map(|_| ())
         };

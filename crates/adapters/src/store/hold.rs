@@ -161,6 +161,10 @@ fn decide(
     };
     if !is_repeat {
         save(tx, &rows, &hold)?;
+        if !picked {
+            // The next job of this batch must not choose seats that were just given by name.
+            tx.pick(performance, &hold.seats);
+        }
         tx.follow(
             performance,
             Follows::Held(hold.hold_id, hold.seats.clone(), hold.expires_at),

@@ -57,6 +57,17 @@ pub struct DeadLetter {
     pub notice: Notice,
 }
 
+/// What is recorded of work that told fans something.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The work, which ends with it.
+    pub work: Work,
+    /// Where the booking stood when it was told of.
+    pub state: Option<BookingState>,
+    /// The notices beside the streams.
+    pub notices: Vec<(Notice, Next)>,
+}
+
 /// How many notices of a performance went how.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct NoticeCounts {
@@ -70,11 +81,12 @@ pub struct NoticeCounts {
 
 const INSERT: &str = "INSERT INTO notices (notice_id, account_id, performance_id, reason, booking_id, channel, state, tries, unclear, due_at, useful_until, created_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-const UPDATE: &str = "UPDATE notices SET state = ?2, tries = ?3, unclear = ?4, due_at = ?5 WHERE notice_id = ?1 AND state = 0";
+const UPDATE: &str = "UPDATE notices SET state = ?2, unclear = ?4, due_at = ?5 WHERE notice_id = ?1 AND state = 0 AND tries = ?3";
 const SELECT_DUE: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, unclear, useful_until, created_at FROM notices \
      WHERE state = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
-const BEGIN: &str = "UPDATE notices SET tries = ?2, unclear = ?3, due_at = ?4 WHERE notice_id = ?1";
-const COUNT_DUE: &str = "SELECT EXISTS (SELECT 1 FROM notices WHERE state = 0 AND due_at <= ?1)";
+const BEGIN: &str = "UPDATE notices SET tries = tries + 1, unclear = unclear + 1, due_at = ?3 \
+     WHERE notice_id = ?1 AND state = 0 AND due_at <= ?2";
+const DROP: &str = "DELETE FROM notices WHERE notice_id = ?1 AND state = 0";
 const SELECT_DEAD: &str = "SELECT notice_id, account_id, performance_id, reason, booking_id, channel, tries, unclear, useful_until, created_at FROM notices \
      WHERE state = 2 AND notice_id > ?1 ORDER BY notice_id LIMIT ?2";
 const SELECT_STATE: &str =
@@ -87,60 +99,62 @@ const COUNTS: &str =
     "SELECT performance_id, state, count(*) FROM notices GROUP BY performance_id, state";
 
 impl Store {
-    /// Ends work and records what became of its notices, so that a repeat of the work makes no second ones. A booking that
-    /// changed since it was told of stays to be told again.
+    /// Ends work and records its notices, in one transaction, so that a repeat of the work makes no second ones. What was
+    /// ended already is passed over; a booking that changed since it was told of stays to be told again.
     ///
     /// # Errors
     /// [`Failure`]: nothing is recorded; the work will be taken up again.
-    pub async fn record_notices(
-        &self,
-        done: Vec<(Work, Option<BookingState>)>,
-        notices: Vec<(Notice, Next)>,
-    ) -> Result<(), Failure> {
+    pub async fn record_notices(&self, told: Vec<Told>) -> Result<(), Failure> {
         let step = move |tx: &Tx<'_>| {
-            for (work, told) in &done {
-                let changed = match (work, told) {
-                    (Work::TellBooking(booking), Some(told)) => {
-                        !super::booking::is_still(tx, *booking, told)?
-                    }
-                    _ => false,
-                };
-                if !changed {
-                    outbox::end(tx, work)?;
+            for Told {
+                work,
+                state,
+                notices,
+            } in &told
+            {
+                if let (Work::TellBooking(booking), Some(state)) = (work, state)
+                    && !super::booking::is_still(tx, *booking, state)?
+                {
+                    continue;
                 }
-            }
-            for (notice, next) in &notices {
-                insert(tx, notice, *next)?;
+                if outbox::end(tx, work)? {
+                    notices
+                        .iter()
+                        .try_for_each(|(notice, next)| insert(tx, notice, *next))?;
+                }
             }
             Ok(())
         };
         self.sqlite().write(step).await
     }
 
-    /// Records what became of another attempt.
+    /// Records what became of attempts. One whose notice has been begun anew since is passed over: the later one counts.
     ///
     /// # Errors
-    /// [`Failure`]: the attempt is made again when its time is over.
+    /// [`Failure`]: nothing is recorded; to be repeated.
     pub async fn update_notices(&self, notices: Vec<(Notice, Next)>) -> Result<(), Failure> {
         let step = move |tx: &Tx<'_>| {
             for (notice, next) in &notices {
                 let (state, due_at) = columns(*next);
-                expect_rows(
-                    "change notice",
-                    tx.change(
-                        UPDATE,
-                        params![
-                            Col(notice.notice_id),
-                            state,
-                            notice.tries,
-                            notice.unclear,
-                            Col(due_at)
-                        ],
-                    )?,
-                    1,
+                let id = Col(notice.notice_id);
+                tx.change(
+                    UPDATE,
+                    params![id, state, notice.tries, notice.unclear, Col(due_at)],
                 )?;
             }
             Ok(())
+        };
+        self.sqlite().write(step).await
+    }
+
+    /// Forgets notices that are no longer true.
+    ///
+    /// # Errors
+    /// [`Failure`]: to be repeated.
+    pub async fn drop_notices(&self, ids: Vec<NoticeId>) -> Result<(), Failure> {
+        let step = move |tx: &Tx<'_>| {
+            ids.iter()
+                .try_for_each(|id| tx.change(DROP, [Col(*id)]).map(drop))
         };
         self.sqlite().write(step).await
     }
@@ -155,48 +169,36 @@ impl Store {
         self.sqlite().write(step).await
     }
 
-    /// Notices whose next attempt is due, the longest due first. The attempt is remembered before it is made, as one that
-    /// may have arrived, so that crashes cannot repeat it without end; it is to be made at once, for nobody else gets them
-    /// only while an attempt can last.
+    /// Notices whose next attempt is due, the longest due first.
     ///
     /// # Errors
-    /// [`Failure`]: the next call gets them.
+    /// [`Failure`] when the store cannot be read.
     pub async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Notice>, Failure> {
-        let any = self
-            .sqlite()
-            .read(move |rows| {
-                rows.prepare_cached(COUNT_DUE)?
-                    .query_row([Col(now)], |row| row.get::<_, bool>(0))
-            })
-            .await?;
-        if !any {
-            return Ok(Vec::new());
-        }
+        let read = move |rows: &rusqlite::Connection| {
+            let mut statement = rows.prepare_cached(SELECT_DUE)?;
+            statement
+                .query_map(params![Col(now), limit], read_notice)?
+                .collect()
+        };
+        self.sqlite().read(read).await
+    }
+
+    /// Remembers attempts before they are made, as ones that may have arrived, so that crashes cannot repeat them without
+    /// end. They are to be made at once: nobody else begins them only while an attempt can last. Returned are those that
+    /// are still to be made.
+    ///
+    /// # Errors
+    /// [`Failure`]: none may be made.
+    pub async fn begin_attempts(&self, notices: Vec<NoticeId>) -> Result<Vec<NoticeId>, Failure> {
         let step = move |tx: &Tx<'_>| {
-            let mut statement = tx
-                .rows
-                .prepare_cached(SELECT_DUE)
-                .map_err(super::sqlite::failure)?;
-            let due = statement
-                .query_map(params![Col(tx.now), limit], read_notice)
-                .map_err(super::sqlite::failure)?;
-            let mut due = due
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(super::sqlite::failure)?;
-            for notice in &mut due {
-                notice.tries += 1;
-                notice.unclear += 1;
-                tx.change(
-                    BEGIN,
-                    params![
-                        Col(notice.notice_id),
-                        notice.tries,
-                        notice.unclear,
-                        Col(tx.now.plus_s(ATTEMPT_S))
-                    ],
-                )?;
+            let mut begun = Vec::with_capacity(notices.len());
+            for id in &notices {
+                let until = Col(tx.now.plus_s(ATTEMPT_S));
+                if tx.change(BEGIN, params![Col(*id), Col(tx.now), until])? == 1 {
+                    begun.push(*id);
+                }
             }
-            Ok(due)
+            Ok(begun)
         };
         self.sqlite().write(step).await
     }

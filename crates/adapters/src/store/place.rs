@@ -19,7 +19,7 @@ const SELECT_PLACES: &str = "SELECT number, account_id, entered_until, left_at I
 const SELECT_ADMISSIONS: &str = "SELECT last, called, at, expires_at FROM admissions WHERE performance_id = ?1 AND epoch = ?2 ORDER BY last";
 const SELECT_CALLED: &str = "SELECT p.account_id, p.number, a.at, a.expires_at FROM admissions a \
      JOIN places p ON p.performance_id = a.performance_id AND p.epoch = a.epoch AND p.number BETWEEN a.first AND a.last \
-     WHERE a.performance_id = ?1 AND a.epoch = ?2 AND a.last = ?3 AND (p.left_at IS NULL OR p.left_at > a.at)";
+     WHERE a.performance_id = ?1 AND a.epoch = ?2 AND a.last = ?3 AND p.left_at IS NULL";
 
 /// A fan who was called.
 #[derive(Copy, Clone, Debug)]
@@ -88,7 +88,7 @@ impl Store {
         self.sqlite().read(read).await
     }
 
-    /// Who was called by the admission that moved the serving counter to `last`.
+    /// Who was called by the admission that moved the serving counter to `last`, and has not left since.
     ///
     /// # Errors
     /// [`Failure`] when the store cannot be read.

@@ -295,6 +295,27 @@ async fn many_at_once_after_the_best_seats_never_share_one() {
 }
 
 #[tokio::test]
+async fn best_seats_are_chosen_around_those_that_the_same_batch_gave_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let hall = Hall::new(folder.path(), 600).await;
+    let best = hall.hold(1, FAN, Ask::Best(TOGETHER)).await.unwrap();
+    hall.store
+        .release(FAN, best.hold_id)
+        .await
+        .unwrap()
+        .unwrap();
+    // A slow job first, so that the two holds wait and meet in one batch.
+    let slow = hall.store.sqlite().write(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(())
+    });
+    let by_name = hall.hold(2, FAN, Ask::Seats(best.seats.clone()));
+    let (_, by_name, other) = tokio::join!(slow, by_name, hall.hold(3, OTHER, Ask::Best(TOGETHER)));
+    assert_eq!(by_name.unwrap().seats, best.seats);
+    assert_eq!(other.unwrap().seats.len(), 2, "others were free");
+}
+
+#[tokio::test]
 async fn an_expired_hold_is_swept_and_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     let hall = Hall::new(folder.path(), 1).await;
