@@ -318,4 +318,14 @@ mod tests {
             assert_eq!(EventId::parse(wrong), None, "{wrong}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_last_event_id_is_read_or_refused(text in "[0-9]{0,22}-?[bnpq]?-?[-0-9a-f]{0,70}|\\PC{0,90}") {
+            if let Some(id) = EventId::parse(&text) {
+                proptest::prop_assert!(id.at_us >= 0 && id.subject.len() <= 64);
+                proptest::prop_assert_eq!(EventId::parse(&id.text()), Some(id));
+            }
+        }
+    }
 }

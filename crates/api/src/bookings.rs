@@ -412,3 +412,46 @@ async fn ticket_qr(
     )
         .into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wait(values: &[&[u8]]) -> Option<u64> {
+        let headers = values.iter().map(|value| {
+            let name = header::HeaderName::from_static("prefer");
+            (name, HeaderValue::from_bytes(value).unwrap())
+        });
+        wait_s(&headers.collect()).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn a_wish_to_wait_is_found_among_others() {
+        for (values, seconds) in [
+            ([""].as_slice(), None),
+            (&["wait=5"], Some(5)),
+            (&["Wait = \"5\""], Some(5)),
+            (&["respond-async, wait=5"], Some(5)),
+            (&["return=minimal; foo", "wait=7"], Some(7)),
+            (&["wait=31"], Some(30)),
+            (&["wait=18446744073709551615"], Some(30)),
+            (&["wait=0"], None),
+            (&["wait=-1"], None),
+            (&["wait=1.5"], None),
+            (&["wait"], None),
+            (&["await=5"], None),
+        ] {
+            let bytes: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+            assert_eq!(wait(&bytes), seconds, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_waits_longer_than_the_longest(value in "(wait|Wait|x)?[ =\";,]{0,3}[-+0-9]{0,25}[\";, ]{0,2}|[\x20-\x7e\u{80}-\u{ff}]{0,40}") {
+            prop_assert!(wait(&[value.as_bytes()]).is_none_or(|wait| (1..=WAIT_S_MAX).contains(&wait)));
+        }
+    }
+}

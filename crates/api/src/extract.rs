@@ -167,3 +167,144 @@ fn limit(text: &str) -> Result<usize, Problem> {
         limit => Ok(limit.min(LIMIT_MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::FromRequest as _;
+    use boxoffice_core::HoldId;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{object, objects};
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read counts")]
+    struct Outer {
+        name: String,
+        amount: i64,
+        #[serde(deserialize_with = "object")]
+        inner: Inner,
+        #[serde(default, deserialize_with = "objects")]
+        more: Vec<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read counts")]
+    struct Inner {
+        flag: bool,
+    }
+
+    #[test]
+    fn a_body_is_read_as_it_is_meant_or_its_field_is_named() {
+        for (body, named) in [
+            (
+                r#"{"name": "a", "amount": 1, "inner": {"flag": true}}"#,
+                None,
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": {"flag": true}, "more": [{"flag": false}]}"#,
+                None,
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": [true]}"#,
+                Some("inner:"),
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": null}"#,
+                Some("inner:"),
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": {"flag": 1}}"#,
+                Some("inner.flag:"),
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": {"flag": true}, "more": [[true]]}"#,
+                Some("more[0]:"),
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": {"flag": true}, "more": [{"x": true}]}"#,
+                Some("more[0].x:"),
+            ),
+            (
+                r#"{"name": "a", "amount": 9223372036854775808, "inner": {"flag": true}}"#,
+                Some("amount:"),
+            ),
+            (
+                r#"{"name": "a", "amount": 1, "inner": {"flag": true}} {}"#,
+                Some("There is something after"),
+            ),
+        ] {
+            match (decode::<Outer>(body.as_bytes()), named) {
+                (Ok(_), None) => (),
+                (Err(problem), Some(named)) => {
+                    assert!(
+                        problem.detail.starts_with(named),
+                        "{body}: {}",
+                        problem.detail
+                    );
+                }
+                (read, _) => panic!("{body}: {read:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_value_or_a_bad_request(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let problem = decode::<Outer>(&body).unwrap_err();
+            prop_assert_eq!((problem.status, problem.code), (StatusCode::BAD_REQUEST, "bad-request"));
+            prop_assert!(!problem.detail.is_empty());
+        }
+
+        #[test]
+        fn any_json_is_a_value_or_a_bad_request(
+            field in "name|amount|inner|more|\\PC{0,5}",
+            value in r#"-?[0-9]{1,30}|null|true|"\PC{0,5}"|\[{0,300}|\{"flag":true\}|\[\{"flag":true\}\]"#,
+        ) {
+            let body = serde_json::json!({"name": "a", "amount": 1, "inner": {"flag": true}});
+            let mut fields: Vec<String> = body
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(name, _)| **name != field)
+                .map(|(name, value)| format!("{name:?}:{value}"))
+                .collect();
+            fields.push(format!("{}:{value}", serde_json::json!(field)));
+            if let Err(problem) = decode::<Outer>(format!("{{{}}}", fields.join(",")).as_bytes()) {
+                prop_assert_eq!(problem.status, StatusCode::BAD_REQUEST);
+            }
+        }
+
+        #[test]
+        fn a_body_in_pieces_is_bounded(pieces in prop::collection::vec(0_usize..40_000, 0..6)) {
+            let total: usize = pieces.iter().sum();
+            let stream = futures_util::stream::iter(
+                pieces.into_iter().map(|length| Ok::<_, std::convert::Infallible>(vec![b' '; length])),
+            );
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let request = Request::new(Body::from_stream(stream));
+            let answer = runtime.block_on(Json::<Outer>::from_request(request, &()));
+            let status = answer.err().map(|problem| problem.status.as_u16());
+            prop_assert_eq!(status, Some(if total > BODY_MAX { 413 } else { 400 }));
+        }
+
+        #[test]
+        fn a_limit_is_1_to_200_or_a_bad_request(text in "[-+0-9a-fx. ]{0,25}|\\PC{0,8}") {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let good = digits && text.bytes().any(|byte| byte != b'0');
+            prop_assert_eq!(limit(&text).is_ok(), good);
+            prop_assert!(limit(&text).is_ok_and(|limit| (1..=200).contains(&limit)) == good);
+        }
+
+        #[test]
+        fn a_cursor_or_an_id_is_a_uuid_with_hyphens(text in "[-0-9a-fA-F{}:]{0,40}|\\PC{0,40}", id in any::<u128>()) {
+            if let Ok(read) = text.parse::<HoldId>() {
+                prop_assert_eq!(read.to_string(), text.to_ascii_lowercase());
+            }
+            let id = uuid::Uuid::from_u128(id);
+            prop_assert_eq!(id.to_string().to_uppercase().parse::<HoldId>().unwrap().uuid(), id);
+        }
+    }
+}

@@ -160,3 +160,35 @@ pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_time_is_read_back_as_it_was_written(us in TIME_MIN_S * 1_000_000..=TIME_MAX_S * 1_000_000) {
+            let written = to_value(Time(Timestamp(us))).unwrap();
+            prop_assert!(written.as_str().unwrap().ends_with('Z'));
+            prop_assert_eq!(from_value::<Time>(written).unwrap().0, Timestamp(us));
+        }
+
+        #[test]
+        fn any_time_is_written(us in any::<i64>()) {
+            prop_assert!(to_value(Time(Timestamp(us))).unwrap().is_string());
+        }
+
+        #[test]
+        fn what_is_read_as_a_time_is_of_its_form(
+            text in "[-+]?[0-9]{2,6}-?[01][0-9]-?[0-3][0-9][T ][0-9:]{4,8}(\\.[0-9]{1,12})?(Z|[-+][0-9:]{2,6})(\\[[A-Z]{3}\\])?|\\PC{0,30}",
+        ) {
+            if from_value::<Time>(json!(text)).is_ok() {
+                prop_assert!(text.is_char_boundary(4) && text[..4].bytes().all(|byte| byte.is_ascii_digit()), "{}", text);
+                prop_assert!(text[4..].starts_with('-') && !text.contains('['), "{}", text);
+            }
+        }
+    }
+}

@@ -27,6 +27,9 @@ pub(crate) fn start(config: &LogConfig) -> Result<(), String> {
     let level = EnvFilter::try_new(&config.level).map_err(|why| format!("log.level: {why}"))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(level)
+        // A line that cannot be written (the log's disk is full) is lost: complaining about it on the same standard error
+        // would panic, and the panic's own line once more, which ends the process.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -488,4 +488,36 @@ mod tests {
         );
         assert_eq!(refresh.read(&URL_SAFE_NO_PAD.encode([0; 52])), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_token_by_chance(text in "\\PC{0,200}", claims in "[-_0-9a-zA-Z]{0,900}") {
+            let refresh = Refresh::new(&KEY);
+            for text in [text, format!("{}{claims}.{claims}", access().head)] {
+                proptest::prop_assert_eq!(access().read(&text, NOW), None);
+                proptest::prop_assert_eq!(refresh.read(&text), None);
+            }
+        }
+
+        #[test]
+        fn claims_that_we_sign_are_read_or_refused(claims in proptest::collection::vec(proptest::num::u8::ANY, 0..700)) {
+            let message = access().head + &URL_SAFE_NO_PAD.encode(&claims);
+            let signature = sign(message.as_bytes(), &EncodingKey::from_secret(&KEY), ALGORITHM).unwrap();
+            proptest::prop_assert_eq!(access().read(&format!("{message}.{signature}"), NOW), None);
+        }
+
+        #[test]
+        fn one_changed_letter_makes_a_token_worthless(at in 0_usize..1_000, letter in "[-_.0-9a-zA-Z]") {
+            let refresh = Refresh::new(&KEY);
+            for token in [access().make(&SESSION).unwrap(), refresh.make(SESSION.session_id, 3)] {
+                let mut changed = token.clone();
+                let at = at % token.len();
+                changed.replace_range(at..=at, &letter);
+                if changed != token {
+                    proptest::prop_assert_eq!(access().read(&changed, NOW), None);
+                    proptest::prop_assert_eq!(refresh.read(&changed), None);
+                }
+            }
+        }
+    }
 }

@@ -346,3 +346,31 @@ fn any_text_is_read_or_refused_and_nothing_else() {
         assert!(!faults(text, &[]).is_empty(), "{text:?}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_file_is_a_configuration_or_its_faults_are_named(text in "\\PC{0,200}|(\\[[a-z]{1,8}\\]\n)?([a-z_]{1,12} = [-\"a-z0-9.\\[\\]]{0,20}\n){0,5}") {
+        if let Err(Faults(faults)) = read(&text, &[]) {
+            proptest::prop_assert!(!faults.is_empty() && faults.iter().all(|fault| !fault.is_empty()));
+        }
+    }
+
+    #[test]
+    fn any_value_of_a_known_key_is_taken_or_refused_by_name(line in 0_usize..100, value in "-?[0-9]{1,25}|true|\"\\PC{0,40}\"|\\[\\]|[-0-9.e]{1,8}") {
+        let mut section = "";
+        let mut keys = Vec::new();
+        for text in DEFAULT_FILE.lines().filter(|text| !text.starts_with('#')) {
+            match text.split_once(" = ") {
+                Some((key, _)) => keys.push((section, key)),
+                None if text.starts_with('[') => section = text,
+                None => (),
+            }
+        }
+        let (section, key) = keys[line % keys.len()];
+        let path = section.trim_matches(['[', ']']).to_owned() + if section.is_empty() { "" } else { "." } + key;
+        let named = |fault: &String| fault.contains(&path) || fault.contains("my.toml");
+        for fault in faults(&format!("{section}\n{key} = {value}\n"), &[]) {
+            proptest::prop_assert!(named(&fault), "{} does not name {}", fault, path);
+        }
+    }
+}

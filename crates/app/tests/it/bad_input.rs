@@ -236,20 +236,27 @@ fn a_wrong_type_is_a_bad_request() {
                 continue;
             }
             let wrong = match value {
-                Value::String(_) => json!({"a": 1}),
-                Value::Number(_) | Value::Bool(_) => json!("text"),
-                Value::Array(_) | Value::Object(_) => json!(7),
+                Value::String(_) => vec![json!({"a": 1})],
+                Value::Number(_) | Value::Bool(_) => vec![json!("text")],
+                Value::Array(_) => vec![json!(7)],
+                // The fields' values in a list are no object, in whatever order, nor is a list of nothing.
+                Value::Object(fields) => {
+                    let values = fields.values().cloned().collect();
+                    vec![json!(7), json!([]), Value::Array(values)]
+                }
                 Value::Null => continue,
             };
-            let body = filled(&route.body, spot, wrong.to_string().as_bytes());
-            let answer = route
-                .who
-                .send(&route.who.call(route.method, &route.path).bytes(body));
-            assert_eq!(
-                answer.status, 400,
-                "{} {} with {spot} = {wrong} got {answer}",
-                route.method, route.path
-            );
+            for wrong in wrong {
+                let body = filled(&route.body, spot, wrong.to_string().as_bytes());
+                let answer = route
+                    .who
+                    .send(&route.who.call(route.method, &route.path).bytes(body));
+                assert_eq!(
+                    answer.status, 400,
+                    "{} {} with {spot} = {wrong} got {answer}",
+                    route.method, route.path
+                );
+            }
         }
     }
 }

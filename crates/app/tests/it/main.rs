@@ -21,6 +21,8 @@ mod command_line;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod entry;
 #[cfg(test)]
 mod harness;

@@ -1,11 +1,12 @@
 //! What operations rely on: health, metrics, the OpenAPI document and the page to try it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{new_id, shared, until, within_s};
+use crate::harness::{Server, let_pass, new_id, shared, skipped, until, within_s};
 use crate::http::{Answer, Call};
 use crate::show::{Setup, text};
 
@@ -284,5 +285,46 @@ fn the_metrics_are_prometheus_text_by_route_template() {
         if line.starts_with("boxoffice_assertions_failed_total") {
             assert_eq!(value.parse::<f64>(), Ok(0.0), "an assertion failed: {line}");
         }
+    }
+}
+
+/// Ends with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _it_has_ended = self.0.kill();
+        let _it_has_ended = self.0.wait();
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    if skipped("to start the server with a full log") {
+        return;
+    }
+    let mut server = Server::start();
+    let show = Setup::new().make(&server.api);
+    let (fan, guids) = (server.api.fan(), show.guids());
+    server.kill();
+    let full = || std::fs::File::options().write(true).open("/dev/full");
+    let (Ok(output), Ok(errors)) = (full(), full()) else {
+        return; // This system has no file that is always full.
+    };
+    let child = server.command().stdout(output).stderr(errors).spawn();
+    let mut running = Running(child.expect("the binary starts"));
+    until("it is ready", within_s(10), || {
+        let ready = Call::new("GET", "/readyz").send(&server.api.address).ok()?;
+        (ready.status == 200).then_some(())
+    });
+    // Each booking is a notice, and without a mail server each notice is a line of the log.
+    for guid in &guids[..3] {
+        fan.book(&fan.hold(&show, &[guid]));
+    }
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        let gone = running.0.try_wait().expect("our own child");
+        assert_eq!(gone, None, "it ended since its log is full");
+        let_pass(Duration::from_millis(50));
     }
 }

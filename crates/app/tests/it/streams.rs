@@ -1,10 +1,10 @@
 //! Live streams: the state at once on connecting, changes as they happen, and nothing lost over a break.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Who, let_pass, new_id, seconds_between, shared, time, within_s};
+use crate::harness::{PASSWORD, Who, let_pass, new_id, seconds_between, shared, time, within_s};
 use crate::http::Frame;
 use crate::show::{Setup, Show, count, text};
 
@@ -370,4 +370,24 @@ fn many_streams_hear_a_change_within_a_second() {
         });
     }
     assert!(asked.elapsed() <= within_s(2), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_stream_ends_with_its_login_and_no_other_does() {
+    let api = shared();
+    let show = Setup::new().wide_room().make(&api);
+    let fan = api.fan();
+    let phone = api.login(&fan.email, PASSWORD);
+    let ended = [
+        fan.stream("/accounts/me/stream"),
+        fan.stream(&room_stream(&show)),
+    ];
+    let kept = phone.stream("/accounts/me/stream");
+    assert_eq!(fan.delete("/sessions/current").status, 204);
+    let start = Instant::now();
+    for stream in &ended {
+        assert!(stream.ends(within_s(5)), "open 5 s after the logout");
+    }
+    assert!(start.elapsed() <= within_s(5));
+    assert!(!kept.ends(Duration::from_millis(3_500)), "another login's");
 }
