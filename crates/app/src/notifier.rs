@@ -133,8 +133,14 @@ impl Notifier {
                 told.notices.extend(self.tell_one(telling, account).await);
             }
         }
+        let notices = told.iter().flat_map(|told| &told.notices);
+        let to_send = notices
+            .filter(|(_, next)| matches!(next, Next::RetryAt(_)))
+            .count();
         self.store.record_notices(told).await?;
-        self.news.notify_one();
+        if to_send > 0 {
+            self.news.notify_one();
+        }
         Ok(())
     }
 
