@@ -166,9 +166,7 @@ impl From<Refusal> for Problem {
             | Refusal::HoldExpired
             | Refusal::HoldTaken
             | Refusal::HoldInPayment
-            | Refusal::NotConfirmed
-            | Refusal::PaymentDeclined
-            | Refusal::PaymentFailed => problem,
+            | Refusal::NotConfirmed => problem,
         }
     }
 }
@@ -264,16 +262,6 @@ fn parts(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
             S::CONFLICT,
             "not-confirmed",
             "Only a confirmed booking can be cancelled.",
-        ),
-        Refusal::PaymentDeclined => (
-            S::CONFLICT,
-            "payment-declined",
-            "The payment was declined; pay again with a new booking_id.",
-        ),
-        Refusal::PaymentFailed => (
-            S::CONFLICT,
-            "payment-failed",
-            "The payment did not come about; pay again with a new booking_id.",
         ),
     }
 }

@@ -59,8 +59,4 @@ pub enum Refusal {
     HoldInPayment,
     /// The booking is not confirmed, so there is nothing to cancel.
     NotConfirmed,
-    /// The provider declined the payment.
-    PaymentDeclined,
-    /// The payment did not come about in time, or its amount was wrong.
-    PaymentFailed,
 }
